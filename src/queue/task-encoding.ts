@@ -1,0 +1,70 @@
+import { HEADERS, WIRE_VERSION } from './contracts/wire.js';
+import type { TaskMessage } from './contracts/task.js';
+
+/** A task as the record holds it: the flow and its inputs are JSON text already. */
+export interface RecordedTask extends Omit<TaskMessage, 'flowData' | 'inputs'> {
+  /** The task's class: its node types, sorted, joined with `,`. */
+  requiredTypes: string;
+  /** JSON text of `{flowData, inputs}`. */
+  request: string;
+}
+
+/** The bytes of a `TaskMessage`, made around the recorded request without parsing it. */
+export function encodeTask(task: RecordedTask): Buffer {
+  const envelope = JSON.stringify({
+    executionId: task.executionId,
+    flowId: task.flowId,
+    attempt: task.attempt,
+    maxAttempts: task.maxAttempts,
+    priority: task.priority,
+    timeoutMs: task.timeoutMs,
+  });
+  return Buffer.from(`${envelope.slice(0, -1)},${task.request.slice(1)}`);
+}
+
+/** What dispatch needs to know of a task, so that it need not look into the body. */
+export function taskHeaders(task: { attempt: number; requiredTypes: string }): Record<string, unknown> {
+  return {
+    [HEADERS.schema]: WIRE_VERSION,
+    [HEADERS.attempt]: task.attempt,
+    [HEADERS.nodeTypes]: task.requiredTypes,
+  };
+}
+
+export type Hop = 'ready' | 'assign';
+
+export function taskMessageId(executionId: string, attempt: number, hop: Hop): string {
+  return `${executionId}:${attempt}:${hop}`;
+}
+
+/** A task as the dispatcher sees it in a delivery. */
+export interface TaskEnvelope {
+  executionId: string;
+  attempt: number;
+  requiredTypes: string;
+}
+
+/** @returns the envelope, or what is wrong with the message */
+export function readTaskEnvelope(delivery: {
+  correlationId?: string | undefined;
+  messageId?: string | undefined;
+  headers: Record<string, unknown>;
+}): TaskEnvelope | string {
+  const version = delivery.headers[HEADERS.schema];
+  if (version !== WIRE_VERSION) {
+    return `expected wire version ${WIRE_VERSION} in the header ${HEADERS.schema}, got ${JSON.stringify(version) ?? 'none'}`;
+  }
+  const attempt = delivery.headers[HEADERS.attempt];
+  if (!Number.isInteger(attempt) || (attempt as number) < 1) {
+    return `expected an attempt of 1 or more in the header ${HEADERS.attempt}, got ${JSON.stringify(attempt) ?? 'none'}`;
+  }
+  const requiredTypes = delivery.headers[HEADERS.nodeTypes];
+  if (typeof requiredTypes !== 'string' || requiredTypes === '') {
+    return `expected the flow's node types in the header ${HEADERS.nodeTypes}, got ${JSON.stringify(requiredTypes) ?? 'none'}`;
+  }
+  const executionId = delivery.correlationId;
+  if (!executionId) {
+    return 'expected the execution id as correlationId, got none';
+  }
+  return { executionId, attempt: attempt as number, requiredTypes };
+}

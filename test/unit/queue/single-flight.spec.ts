@@ -1,0 +1,72 @@
+import { describe, expect, it } from '@jest/globals';
+import { SingleFlight } from '../../../src/queue/single-flight.js';
+
+function controlled<T>() {
+  const flights: { items: T[]; land: () => void; crash: (error: Error) => void }[] = [];
+  const fly = (items: T[]): Promise<T[]> =>
+    new Promise((resolve, reject) => {
+      flights.push({ items, land: () => resolve(items), crash: reject });
+    });
+  return { flights, fly };
+}
+
+/** Lets everything that is ready in this turn of the event loop run. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('single-flight batching', () => {
+  it('sends one item at once, and what came meanwhile together', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly);
+    const first = batches.add(1);
+    await turn();
+    const others = [batches.add(2), batches.add(3)];
+    await turn();
+    expect(flights.map(({ items }) => items)).toEqual([[1]]);
+    flights[0]!.land();
+    expect(await first).toBe(1);
+    await turn();
+    expect(flights.map(({ items }) => items)).toEqual([[1], [2, 3]]);
+    flights[1]!.land();
+    expect(await Promise.all(others)).toEqual([2, 3]);
+  });
+
+  it('puts items of the same turn into one batch, up to the largest batch', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly, 2);
+    const all = Promise.all([1, 2, 3].map((item) => batches.add(item)));
+    await turn();
+    flights[0]!.land();
+    await turn();
+    flights[1]!.land();
+    expect(await all).toEqual([1, 2, 3]);
+    expect(flights.map(({ items }) => items)).toEqual([[1, 2], [3]]);
+  });
+
+  it('fails the items of a flight that failed, and flies on', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly);
+    const first = batches.add(1);
+    await turn();
+    const second = batches.add(2);
+    flights[0]!.crash(new Error('storm'));
+    await expect(first).rejects.toThrow('storm');
+    await turn();
+    flights[1]!.land();
+    expect(await second).toBe(2);
+  });
+
+  it('is idle when nothing waits and nothing flies', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly);
+    const item = batches.add(1);
+    let idle = false;
+    const waited = batches.idle().then(() => {
+      idle = true;
+    });
+    await turn();
+    expect(idle).toBe(false);
+    flights[0]!.land();
+    await Promise.all([item, waited]);
+    expect(idle).toBe(true);
+  });
+});
