@@ -1,0 +1,106 @@
+import { EventEmitter } from 'node:events';
+import { type AmqpConnectionManager, connect } from 'amqp-connection-manager';
+import type { ChannelModel } from 'amqplib';
+import type { LoggerService } from '@nestjs/common';
+
+export interface BrokerLinkOptions {
+  /** What this connection is for; shown by `rabbitmqctl list_connections`. */
+  name: string;
+  /** Tried in turn at each connect. */
+  urls: string[];
+  heartbeatS: number;
+  logger: LoggerService;
+}
+
+interface BrokerLinkEvents {
+  up: [ChannelModel];
+  down: [];
+  blocked: [string];
+  unblocked: [];
+}
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const RECONNECT_S = 1;
+
+/**
+ * One named connection, kept up for as long as the process lives. Each role (publishing, consuming, control) has
+ * its own, so that a blocked or broken one leaves the others alone. Channels are opened on `model` by
+ * `ChannelKeeper`: the connection manager's own channel wrapper acks on whichever channel is current, which after a
+ * reconnect can ack another message.
+ */
+export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
+  /** Why the broker reads nothing from us at present (memory or disk alarm); null when it does. */
+  blockedReason: string | null = null;
+  /** The open connection; null while there is none. */
+  model: ChannelModel | null = null;
+  /** What the last failed connect said, without credentials. */
+  lastError: string | null = null;
+  private readonly manager: AmqpConnectionManager;
+
+  constructor(private readonly options: BrokerLinkOptions) {
+    super();
+    this.setMaxListeners(0);
+    const { name, urls, heartbeatS, logger } = options;
+    this.manager = connect(urls, {
+      heartbeatIntervalInSeconds: heartbeatS,
+      reconnectTimeInSeconds: RECONNECT_S,
+      connectionOptions: {
+        noDelay: true,
+        timeout: HANDSHAKE_TIMEOUT_MS,
+        clientProperties: { connection_name: name },
+      },
+    });
+    this.manager.on('connect', () => this.up());
+    this.manager.on('disconnect', ({ err }: { err: Error }) => this.down(err));
+    this.manager.on('connectFailed', ({ err }: { err: Error }) => {
+      this.lastError = err.message;
+      logger.warn(`${name}: no connection to the broker (${err.message}); trying again in ${RECONNECT_S} s`);
+    });
+    this.manager.on('blocked', ({ reason }: { reason: string }) => {
+      this.blockedReason = reason;
+      logger.warn(`${name}: the broker takes no messages now: ${reason}`);
+      this.emit('blocked', reason);
+    });
+    this.manager.on('unblocked', () => this.unblock());
+  }
+
+  get name(): string {
+    return this.options.name;
+  }
+
+  get isUp(): boolean {
+    return this.model !== null;
+  }
+
+  async close(): Promise<void> {
+    this.model = null;
+    await this.manager.close();
+  }
+
+  private up(): void {
+    this.model = this.manager.connection ?? null;
+    this.lastError = null;
+    if (this.model) {
+      this.options.logger.log(`${this.name}: connected`);
+      this.emit('up', this.model);
+    }
+  }
+
+  private down(error: Error): void {
+    if (this.model === null) {
+      return;
+    }
+    this.model = null;
+    this.lastError = error.message;
+    this.unblock();
+    this.options.logger.warn(`${this.name}: connection lost (${error.message})`);
+    this.emit('down');
+  }
+
+  private unblock(): void {
+    if (this.blockedReason !== null) {
+      this.blockedReason = null;
+      this.emit('unblocked');
+    }
+  }
+}

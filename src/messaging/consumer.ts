@@ -1,0 +1,169 @@
+import type { LoggerService } from '@nestjs/common';
+import type { ConfirmChannel, ConsumeMessage, MessagePropertyHeaders } from 'amqplib';
+import type { BrokerLink } from './broker-link.js';
+import { ChannelKeeper } from './channel-keeper.js';
+
+/** One message as handed to domain code: no channel, no tags. */
+export interface Delivery {
+  readonly content: Buffer;
+  readonly type: string | undefined;
+  readonly messageId: string | undefined;
+  readonly correlationId: string | undefined;
+  readonly headers: MessagePropertyHeaders;
+  readonly exchange: string;
+  readonly routingKey: string;
+  /** It was delivered before: whoever had it may have begun. */
+  readonly redelivered: boolean;
+  /** Done with it. On a channel that has closed since, nothing happens: the broker delivers it again. */
+  ack(): void;
+  /** Gives it back to the queue, at the front. Counts towards the delivery limit. */
+  requeue(): void;
+  /** Lets the broker dead-letter it. Use `MessagingService.bury` where a reason can be given. */
+  reject(): void;
+}
+
+export interface ConsumerOptions {
+  link: BrokerLink;
+  queue: string;
+  prefetch: number;
+  /** No other consumer beside this one. */
+  exclusive?: boolean;
+  purpose: string;
+  logger: LoggerService;
+  onDelivery: (delivery: Delivery) => void;
+  /** The channel is gone and with it every unacked delivery: they come again, here or elsewhere. */
+  onLost?: () => void;
+  onNotFound?: () => Promise<void>;
+  /** Declares what only this consumer needs (an exclusive queue and its binding). */
+  prepare?: (channel: ConfirmChannel) => Promise<void>;
+  onConsuming?: () => void;
+}
+
+/** A supervised consumer: consumes again after a reconnect, a closed channel, and a cancel by the broker. */
+export class Consumer {
+  private readonly keeper: ChannelKeeper;
+  private consumerTag: string | null = null;
+
+  constructor(private readonly options: ConsumerOptions) {
+    this.keeper = new ChannelKeeper({
+      link: options.link,
+      purpose: options.purpose,
+      logger: options.logger,
+      setup: async (channel) => this.setup(channel),
+      onLost: () => {
+        this.consumerTag = null;
+        options.onLost?.();
+      },
+      onNotFound: options.onNotFound,
+    });
+  }
+
+  get isConsuming(): boolean {
+    return this.consumerTag !== null && this.keeper.channel !== null;
+  }
+
+  start(): this {
+    this.keeper.start();
+    return this;
+  }
+
+  /** Gives every unacked delivery back and starts afresh: how long-held messages avoid the broker's consumer timeout. */
+  async recycle(): Promise<void> {
+    await this.keeper.recycle();
+  }
+
+  /** No new deliveries; those in hand can still be acked until `stop`. */
+  async pause(): Promise<void> {
+    const tag = this.consumerTag;
+    this.consumerTag = null;
+    if (tag !== null) {
+      await this.keeper.channel?.cancel(tag);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.consumerTag = null;
+    await this.keeper.stop();
+  }
+
+  private async setup(channel: ConfirmChannel): Promise<void> {
+    const { queue, prefetch, exclusive, prepare } = this.options;
+    await prepare?.(channel);
+    await channel.prefetch(prefetch, false);
+    const { consumerTag } = await channel.consume(queue, (message) => this.deliver(channel, message), {
+      noAck: false,
+      exclusive: exclusive ?? false,
+    });
+    this.consumerTag = consumerTag;
+    this.options.onConsuming?.();
+  }
+
+  private deliver(channel: ConfirmChannel, message: ConsumeMessage | null): void {
+    if (message === null) {
+      this.options.logger.warn(
+        `${this.options.purpose}: the broker cancelled the consumer of ${this.options.queue}`,
+      );
+      void this.keeper.recycle();
+      return;
+    }
+    try {
+      this.options.onDelivery(new ChannelDelivery(channel, message));
+    } catch (error) {
+      // A throwing callback would close the channel and lose every other delivery on it.
+      this.options.logger.error(`${this.options.purpose}: ${(error as Error).stack}`);
+    }
+  }
+}
+
+export class ChannelDelivery implements Delivery {
+  constructor(
+    private readonly channel: ConfirmChannel,
+    private readonly message: ConsumeMessage,
+  ) {}
+
+  get content(): Buffer {
+    return this.message.content;
+  }
+  get type(): string | undefined {
+    return this.message.properties.type as string | undefined;
+  }
+  get messageId(): string | undefined {
+    return this.message.properties.messageId as string | undefined;
+  }
+  get correlationId(): string | undefined {
+    return this.message.properties.correlationId as string | undefined;
+  }
+  get headers(): MessagePropertyHeaders {
+    return this.message.properties.headers ?? {};
+  }
+  get exchange(): string {
+    return this.message.fields.exchange;
+  }
+  get routingKey(): string {
+    return this.message.fields.routingKey;
+  }
+  get redelivered(): boolean {
+    return this.message.fields.redelivered;
+  }
+
+  ack(): void {
+    onOpenChannel(() => this.channel.ack(this.message));
+  }
+  requeue(): void {
+    onOpenChannel(() => this.channel.nack(this.message, false, true));
+  }
+  reject(): void {
+    onOpenChannel(() => this.channel.nack(this.message, false, false));
+  }
+}
+
+/** A delivery belongs to its channel: once that has closed there is nothing left to settle, and that alone is forgiven. */
+function onOpenChannel(settle: () => void): void {
+  try {
+    settle();
+  } catch (error) {
+    if ((error as Error).name !== 'IllegalOperationError') {
+      throw error;
+    }
+  }
+}
