@@ -1,0 +1,155 @@
+import { sql } from 'kysely';
+import type { Acceptance, NewExecution } from './execution-store.js';
+import { type Row, rowShape } from './dialect.js';
+import { inOrder, labelKey, priorityRank, storableJson, toJson } from './rows.js';
+import { StoreUnavailableError } from './errors.js';
+import type { Executor, StoreSession } from './store-session.js';
+import { type ExecutionState, TRANSITIONS } from './transitions.js';
+
+type Existing = Extract<Acceptance, { kind: 'existing' }>;
+
+const NEW_ROW = rowShape({
+  execution_id: 'text',
+  flow_id: 'text',
+  state: 'text',
+  priority: 'integer',
+  max_attempts: 'integer',
+  timeout_ms: 'bigint',
+  delay_ms: 'bigint',
+  rescue_after_ms: 'bigint',
+  expires_at: 'bigint',
+  worker_id: 'text',
+  request_hash: 'text',
+  required_types: 'text',
+  backoff: 'text',
+  labels: 'text',
+  request: 'text',
+});
+const LABEL_ROW = rowShape({ label: 'text', execution_id: 'text' });
+
+/** A row may vanish between an insert that met it and the look at it (`prune`); then it is new after all. */
+const ROUNDS = 3;
+
+/** The first write of an execution: what makes a 202 true. */
+export class ExecutionAcceptance {
+  constructor(private readonly session: StoreSession) {}
+
+  async accept(items: NewExecution[]): Promise<Acceptance[]> {
+    const firsts = new Map<string, NewExecution>();
+    for (const item of items) if (!firsts.has(item.executionId)) firsts.set(item.executionId, item);
+
+    const created = new Set<string>();
+    const existing = new Map<string, Existing>();
+    let open = [...firsts.values()];
+    for (let round = 0; open.length > 0; round += 1) {
+      if (round === ROUNDS)
+        throw new StoreUnavailableError('executions came and went while they were being accepted');
+      for (const id of await this.insert(inOrder(open))) created.add(id);
+      const met = open.filter(({ executionId }) => !created.has(executionId));
+      await this.read(met, existing);
+      open = met.filter(({ executionId }) => !existing.has(executionId));
+    }
+    return items.map((item) => {
+      const first = firsts.get(item.executionId)!;
+      if (!created.has(item.executionId)) return existing.get(item.executionId)!;
+      return item === first ? { kind: 'created' } : repetitionOf(first);
+    });
+  }
+
+  /** Labels need a second statement, so only a batch that has any pays for a transaction. */
+  private insert(items: NewExecution[]): Promise<string[]> {
+    const labelled = items.filter(({ labels }) => Object.keys(labels).length > 0);
+    if (labelled.length === 0) return this.session.run((db) => this.insertRows(db, items));
+    return this.session.transaction(async (trx) => {
+      const created = await this.insertRows(trx, items);
+      const fresh = new Set(created);
+      await this.insertLabels(
+        trx,
+        labelled.filter(({ executionId }) => fresh.has(executionId)),
+      );
+      return created;
+    });
+  }
+
+  private async insertRows(db: Executor, items: NewExecution[]): Promise<string[]> {
+    const { dialect } = this.session;
+    const { rows } = await sql<{ execution_id: string }>`
+      with clock as materialized (select ${dialect.now()} as now), fresh as (${dialect.rows(NEW_ROW, items.map(toRow))})
+      insert into executions (
+        execution_id, flow_id, state, priority, attempt, max_attempts, attempts_per_series, timeout_ms, created_at,
+        available_at, expires_at, queued_at, assigned_at, worker_id, request_hash, required_types, backoff, labels, request
+      )
+      select execution_id, flow_id, state, priority,
+        1, max_attempts, max_attempts, timeout_ms, now,
+        case when worker_id is not null then null when delay_ms > 0 then now + delay_ms else now + rescue_after_ms end,
+        expires_at, case when worker_id is not null then now end, case when worker_id is not null then now end,
+        worker_id, request_hash, required_types, backoff, labels, request
+      from fresh cross join clock
+      where true
+      on conflict (execution_id) do nothing
+      returning execution_id`.execute(db);
+    return rows.map((row) => row.execution_id);
+  }
+
+  private async insertLabels(trx: Executor, items: NewExecution[]): Promise<void> {
+    if (items.length === 0) return;
+    const rows = items.flatMap(({ executionId, labels }) =>
+      Object.entries(labels).map(([name, value]) => ({
+        label: labelKey(name, value),
+        execution_id: executionId,
+      })),
+    );
+    await sql`
+      insert into execution_labels (label, created_at, execution_id)
+      select label, created_at, executions.execution_id
+      from (${this.session.dialect.rows(LABEL_ROW, rows)}) as fresh
+      join executions on executions.execution_id = fresh.execution_id
+      where true
+      on conflict do nothing`.execute(trx);
+  }
+
+  private async read(items: NewExecution[], into: Map<string, Existing>): Promise<void> {
+    if (items.length === 0) return;
+    const { session } = this;
+    const ids = session.dialect.texts(items.map(({ executionId }) => executionId));
+    const found = await session.run((db) =>
+      db
+        .selectFrom('executions')
+        .select(['execution_id', 'request_hash', 'state', 'attempt'])
+        .where('execution_id', 'in', sql<string>`(${ids})`)
+        .execute(),
+    );
+    for (const { execution_id, request_hash, state, attempt } of found) {
+      into.set(execution_id, { kind: 'existing', requestHash: request_hash, state, attempt });
+    }
+  }
+}
+
+function initialState({ workerId }: NewExecution): ExecutionState {
+  return workerId === null ? 'accepted' : TRANSITIONS.assign.to;
+}
+
+/** What a later item of a batch is told when an earlier one with its id has just been inserted. */
+function repetitionOf(first: NewExecution): Existing {
+  return { kind: 'existing', requestHash: first.requestHash, state: initialState(first), attempt: 1 };
+}
+
+function toRow(item: NewExecution): Row {
+  return {
+    execution_id: item.executionId,
+    flow_id: item.flowId,
+    state: initialState(item),
+    priority: priorityRank(item.priority),
+    max_attempts: item.maxAttempts,
+    timeout_ms: item.timeoutMs,
+    delay_ms: item.delayMs,
+    rescue_after_ms: item.rescueAfterMs,
+    expires_at: item.expiresAt,
+    worker_id: item.workerId,
+    request_hash: item.requestHash,
+    required_types: item.requiredTypes,
+    backoff: toJson(item.backoff),
+    labels: Object.keys(item.labels).length === 0 ? null : JSON.stringify(item.labels),
+    request: storableJson(item.request),
+  };
+}

@@ -1,0 +1,317 @@
+import type { Backoff } from '../queue/contracts/flow.js';
+import type { Failure, NodeTimelineEntry } from '../queue/contracts/reports.js';
+import type { Priority } from '../queue/priority.js';
+import type { ExecutionState, TerminalState } from './transitions.js';
+
+/**
+ * The record of every execution. One port, two dialects (SQLite, PostgreSQL), one conformance suite.
+ *
+ * Every method that changes state takes a batch, is one transaction, and is a compare-and-set: it checks the state
+ * (see `transitions.ts`) and the attempt that it expects, and answers which executions it really changed. All
+ * times are epoch milliseconds **by the store's clock**, so that replicas with wrong clocks agree; durations go in.
+ *
+ * `availableAt` drives the stager: a waiting execution whose `availableAt` has come needs its task published.
+ * Null means its task is in the broker, with a worker, or parked. So a delay, a retry's wait, a requeue and a
+ * crash between row and publish are all the same thing: a row that becomes due.
+ */
+export abstract class ExecutionStore {
+  /** Opens the database and brings its schema up to date, under a lock. */
+  abstract open(): Promise<void>;
+  abstract close(): Promise<void>;
+  /** One round trip to the database; rejects when it is away. */
+  abstract ping(): Promise<void>;
+
+  // ---- transitions -------------------------------------------------------------------------------------------
+
+  /**
+   * Inserts what is new. An id that exists is left alone and answered with what is on record, so that the caller
+   * can tell a repetition (same `requestHash`) from a conflict. Two items of one batch may carry the same id.
+   * @returns one answer per item, in order
+   */
+  abstract accept(items: NewExecution[]): Promise<Acceptance[]>;
+
+  /** `queue`: the broker confirmed these tasks; `availableAt` becomes null. A row already queued only loses its `availableAt`. */
+  abstract markQueued(tasks: TaskRef[]): Promise<void>;
+
+  /**
+   * `assign`, fenced: nothing is written unless `epoch` is the lease's current one. Skips executions that are
+   * cancelled meanwhile, expired or at another attempt. Clears parking.
+   * @returns the ids that are now assigned
+   */
+  abstract assign(epoch: number, assignments: Assignment[]): Promise<Set<string>>;
+
+  /** `start`. */
+  abstract markRunning(tasks: HeldTaskRef[]): Promise<void>;
+
+  /**
+   * `complete`, `fail`, `bury` or `abort`, by `state`. The attempt and the worker must match: a stale attempt's
+   * result is not recorded.
+   * @returns the ids recorded now
+   */
+  abstract finish(ends: FinishedAttempt[]): Promise<Set<string>>;
+
+  /** `retry`: the ended attempt moves to `pastAttempts`, `availableAt` = now + `delayMs`. @returns the ids changed */
+  abstract retryLater(retries: Retry[]): Promise<Set<string>>;
+
+  /** `requeue`: the ended attempt moves to `pastAttempts`, `availableAt` = now. @returns the ids changed */
+  abstract requeue(requeues: Requeue[]): Promise<Set<string>>;
+
+  /**
+   * Takes waiting executions out of the broker's queues until `unpark`: state `queued`, `availableAt` null,
+   * `parkedReason` set. @returns the ids parked
+   */
+  abstract park(tasks: TaskRef[], reason: ParkedReason): Promise<Set<string>>;
+
+  /** Makes up to `limit` parked executions of these classes due now, highest priority and oldest first. @returns how many */
+  abstract unpark(requiredTypes: string[], limit: number): Promise<number>;
+
+  /** Which classes have parked executions, and how many each. */
+  abstract parkedClasses(): Promise<ParkedClass[]>;
+
+  /**
+   * `cancel` for a waiting execution; for one with a worker it only notes the wish (`cancelRequestedAt`), and the
+   * caller tells the worker. @returns null if there is no such execution
+   */
+  abstract cancel(executionId: string, reason: string): Promise<Cancellation | null>;
+
+  /**
+   * `replay`: a new series of attempts: attempt + 1, `maxAttempts` raised by the execution's own number of attempts,
+   * result and error cleared (kept in `pastAttempts`), due now. Ids in any other state are left alone.
+   * @returns the ids changed
+   */
+  abstract replay(executionIds: string[]): Promise<Set<string>>;
+
+  /** `cancel` with the failure code `expired` for up to `limit` waiting executions whose `expiresAt` has come. @returns their ids */
+  abstract expire(limit: number): Promise<string[]>;
+
+  /**
+   * Finds executions that are `queued` since more than `olderThanMs`, not parked and not due (their task should be in
+   * the broker), except those in `known`, and makes them due. Called when the ready queues are empty. @returns how many
+   */
+  abstract requeueMissing(olderThanMs: number, known: string[]): Promise<number>;
+
+  // ---- reading -----------------------------------------------------------------------------------------------
+
+  /**
+   * The next tasks to publish, those that came due first first, and how long until another one comes due.
+   * `nextInMs` is null when none is waiting for a time; it looks past `tasks` and `except`.
+   */
+  abstract due(limit: number, except: string[]): Promise<{ tasks: DueTask[]; nextInMs: number | null }>;
+
+  /** Every execution that a worker holds, by the record: what the ledger is rebuilt from. */
+  abstract held(): Promise<HeldExecution[]>;
+
+  abstract get(executionId: string): Promise<ExecutionRecord | null>;
+  /** Those of `executionIds` that have ended. One query, however many. */
+  abstract ended(executionIds: string[]): Promise<ExecutionRecord[]>;
+  /** Newest first. `cursor` is the `nextCursor` of the page before; an unreadable one throws `InvalidCursorError`. */
+  abstract list(filter: ExecutionFilter, limit: number, cursor?: string): Promise<ExecutionPage>;
+  /** How many queued, unparked executions are before this one (higher priority, or same and older), counting no further than `atMost`. */
+  abstract countAhead(executionId: string, atMost: number): Promise<number>;
+  /** How many executions are in each state that is not terminal, and how many are dead. */
+  abstract countOpen(): Promise<Record<ExecutionState, number>>;
+
+  // ---- dead letters: messages that could not be understood or delivered ---------------------------------------
+
+  abstract addDeadLetters(letters: NewDeadLetter[]): Promise<void>;
+  abstract listDeadLetters(
+    limit: number,
+    cursor?: string,
+  ): Promise<{ items: DeadLetter[]; nextCursor: string | null }>;
+  abstract takeDeadLetter(id: string): Promise<DeadLetter | null>;
+
+  // ---- upkeep ------------------------------------------------------------------------------------------------
+
+  /** Deletes up to `limit` executions that ended more than `olderThanMs` ago. @returns how many */
+  abstract prune(olderThanMs: number, limit: number): Promise<number>;
+
+  // ---- the lease: who is the leader --------------------------------------------------------------------------
+
+  /**
+   * Takes the lease if it is free, run out or already `holder`'s own; renews it in that last case.
+   * A new term raises `epoch` by one. Store time only.
+   */
+  abstract acquireLease(holder: string, ttlMs: number): Promise<Lease>;
+  /** Gives it up at once, so that another replica need not wait for its end. */
+  abstract releaseLease(holder: string): Promise<void>;
+}
+
+export class InvalidCursorError extends Error {
+  override readonly name = 'InvalidCursorError';
+}
+
+export interface TaskRef {
+  executionId: string;
+  attempt: number;
+}
+
+export interface HeldTaskRef extends TaskRef {
+  workerId: string;
+}
+
+export interface NewExecution {
+  executionId: string;
+  flowId: string;
+  priority: Priority;
+  /** The class of the task: its distinct node types, sorted and joined with `,`. */
+  requiredTypes: string;
+  /** JSON text of `{flowData, inputs}`; kept as it is. */
+  request: string;
+  /** SHA-256 of the canonical request, hex: tells a repetition from a conflict. */
+  requestHash: string;
+  labels: Record<string, string>;
+  timeoutMs: number;
+  maxAttempts: number;
+  backoff: Backoff | null;
+  /** 0 = now. */
+  delayMs: number;
+  /** Absolute, epoch ms; null = never. */
+  expiresAt: number | null;
+  /** Set = the fast path: the row is inserted as `assigned` to this worker, queued and assigned at the same instant. */
+  workerId: string | null;
+  /** How long after now the stager takes over if nobody says the task was published (crash between row and publish). */
+  rescueAfterMs: number;
+}
+
+export type Acceptance =
+  { kind: 'created' } | { kind: 'existing'; requestHash: string; state: ExecutionState; attempt: number };
+
+export interface Assignment extends TaskRef {
+  workerId: string;
+}
+
+export interface FinishedAttempt extends HeldTaskRef {
+  state: TerminalState;
+  /** JSON text of the result; null unless completed. */
+  result: string | null;
+  error: Failure | null;
+  timeline: NodeTimelineEntry[] | null;
+  /** By the worker's monotonic clock, ms; null when it never started. */
+  durationMs: number | null;
+}
+
+interface EndedAttempt extends HeldTaskRef {
+  /** True = the next attempt is `attempt + 1`; false = it keeps its number (hand-back, snooze, never started). */
+  countAttempt: boolean;
+  error: Failure | null;
+  /** What to call the end in `attempts`. */
+  outcome: 'failed' | 'snoozed' | 'worker_lost' | 'handed_back';
+}
+export interface Retry extends EndedAttempt {
+  delayMs: number;
+}
+export type Requeue = EndedAttempt;
+
+export type ParkedReason = 'no_capable_worker' | 'pool_full';
+export interface ParkedClass {
+  requiredTypes: string;
+  reason: ParkedReason;
+  count: number;
+}
+
+export type Cancellation =
+  | { kind: 'cancelled' }
+  | { kind: 'requested'; workerId: string; attempt: number }
+  | { kind: 'ended'; state: TerminalState };
+
+export interface DueTask extends TaskRef {
+  flowId: string;
+  priority: Priority;
+  requiredTypes: string;
+  request: string;
+  timeoutMs: number;
+  maxAttempts: number;
+}
+
+export interface HeldExecution extends HeldTaskRef {
+  state: 'assigned' | 'running';
+  requiredTypes: string;
+  cancelRequested: boolean;
+  assignedAt: number;
+}
+
+export interface AttemptRecord {
+  attempt: number;
+  workerId: string | null;
+  outcome: string;
+  queuedAt: number | null;
+  assignedAt: number | null;
+  startedAt: number | null;
+  finishedAt: number | null;
+  error: Failure | null;
+}
+
+export interface ExecutionRecord {
+  executionId: string;
+  flowId: string;
+  state: ExecutionState;
+  attempt: number;
+  maxAttempts: number;
+  priority: Priority;
+  workerId: string | null;
+  requiredTypes: string;
+  request: string;
+  labels: Record<string, string>;
+  timeoutMs: number;
+  backoff: Backoff | null;
+  parkedReason: ParkedReason | null;
+  cancelRequestedAt: number | null;
+  createdAt: number;
+  availableAt: number | null;
+  expiresAt: number | null;
+  queuedAt: number | null;
+  assignedAt: number | null;
+  startedAt: number | null;
+  finishedAt: number | null;
+  durationMs: number | null;
+  /** JSON text. */
+  result: string | null;
+  error: Failure | null;
+  timeline: NodeTimelineEntry[] | null;
+  pastAttempts: AttemptRecord[];
+}
+
+/** What a list shows: everything but the bulky columns. */
+export type ExecutionSummary = Omit<ExecutionRecord, 'request' | 'result' | 'timeline' | 'pastAttempts'>;
+
+export interface ExecutionFilter {
+  states?: ExecutionState[];
+  flowId?: string;
+  workerId?: string;
+  priority?: Priority;
+  /** All must match. */
+  labels?: Record<string, string>;
+  /** Epoch ms, inclusive. */
+  createdAfter?: number;
+  /** Epoch ms, exclusive. */
+  createdBefore?: number;
+}
+
+export interface ExecutionPage {
+  items: ExecutionSummary[];
+  nextCursor: string | null;
+}
+
+export interface NewDeadLetter {
+  /** Which queue it came from. */
+  source: string;
+  exchange: string;
+  routingKey: string;
+  reason: string;
+  messageType: string | null;
+  executionId: string | null;
+  headers: Record<string, unknown>;
+  /** Base64. */
+  body: string;
+}
+export interface DeadLetter extends NewDeadLetter {
+  id: string;
+  at: number;
+}
+
+export interface Lease {
+  holder: string;
+  epoch: number;
+  /** Until it ends, by the store's clock, measured at the answer. */
+  remainingMs: number;
+}

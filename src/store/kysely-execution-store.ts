@@ -1,0 +1,171 @@
+import { sql } from 'kysely';
+import { ExecutionAcceptance } from './acceptance.js';
+import { DeadLetters } from './dead-letters.js';
+import { ExecutionList } from './execution-list.js';
+import { ExecutionQueries } from './execution-queries.js';
+import {
+  type Acceptance,
+  type Assignment,
+  type Cancellation,
+  type DeadLetter,
+  type DueTask,
+  type ExecutionFilter,
+  type ExecutionPage,
+  type ExecutionRecord,
+  ExecutionStore,
+  type FinishedAttempt,
+  type HeldExecution,
+  type HeldTaskRef,
+  type Lease,
+  type NewDeadLetter,
+  type NewExecution,
+  type ParkedClass,
+  type ParkedReason,
+  type Requeue,
+  type Retry,
+  type TaskRef,
+} from './execution-store.js';
+import { Leases } from './leases.js';
+import { OccasionalWrites } from './occasional-writes.js';
+import { postgresBackend, type PostgresOptions } from './postgres-backend.js';
+import { postgres, sqlite } from './dialect.js';
+import { sqliteBackend } from './sqlite-backend.js';
+import { StoreSession } from './store-session.js';
+import { TransitionWrites } from './transition-writes.js';
+import type { ExecutionState } from './transitions.js';
+import { Upkeep } from './upkeep.js';
+
+/** A record in PostgreSQL, shared by any number of orchestrators. */
+export function postgresStore(options: PostgresOptions): ExecutionStore {
+  return new KyselyExecutionStore(new StoreSession(postgres, () => postgresBackend(options)));
+}
+
+/** A record in one SQLite file, which belongs to one process. */
+export function sqliteStore(file: string): ExecutionStore {
+  return new KyselyExecutionStore(new StoreSession(sqlite, () => sqliteBackend(file)));
+}
+
+/** The port on both databases: each verb is one line here, and lives where its room is. */
+class KyselyExecutionStore extends ExecutionStore {
+  private readonly acceptance: ExecutionAcceptance;
+  private readonly transitions: TransitionWrites;
+  private readonly occasional: OccasionalWrites;
+  private readonly queries: ExecutionQueries;
+  private readonly lists: ExecutionList;
+  private readonly letters: DeadLetters;
+  private readonly upkeep: Upkeep;
+  private readonly leases: Leases;
+
+  constructor(private readonly session: StoreSession) {
+    super();
+    this.acceptance = new ExecutionAcceptance(session);
+    this.transitions = new TransitionWrites(session);
+    this.occasional = new OccasionalWrites(session);
+    this.queries = new ExecutionQueries(session);
+    this.lists = new ExecutionList(session);
+    this.letters = new DeadLetters(session);
+    this.upkeep = new Upkeep(session);
+    this.leases = new Leases(session);
+  }
+
+  async open(): Promise<void> {
+    await this.session.open();
+    if (this.session.dialect.name === 'sqlite') await this.leases.endAbandoned();
+  }
+  close(): Promise<void> {
+    return this.session.close();
+  }
+  async ping(): Promise<void> {
+    await this.session.rows(sql`select 1`);
+  }
+
+  accept(items: NewExecution[]): Promise<Acceptance[]> {
+    return this.acceptance.accept(items);
+  }
+  markQueued(tasks: TaskRef[]): Promise<void> {
+    return this.transitions.markQueued(tasks);
+  }
+  assign(epoch: number, assignments: Assignment[]): Promise<Set<string>> {
+    return this.transitions.assign(epoch, assignments);
+  }
+  markRunning(tasks: HeldTaskRef[]): Promise<void> {
+    return this.transitions.markRunning(tasks);
+  }
+  finish(ends: FinishedAttempt[]): Promise<Set<string>> {
+    return this.transitions.finish(ends);
+  }
+  retryLater(retries: Retry[]): Promise<Set<string>> {
+    return this.transitions.retryLater(retries);
+  }
+  requeue(requeues: Requeue[]): Promise<Set<string>> {
+    return this.transitions.requeue(requeues);
+  }
+  park(tasks: TaskRef[], reason: ParkedReason): Promise<Set<string>> {
+    return this.transitions.park(tasks, reason);
+  }
+
+  unpark(requiredTypes: string[], limit: number): Promise<number> {
+    return this.occasional.unpark(requiredTypes, limit);
+  }
+  cancel(executionId: string, reason: string): Promise<Cancellation | null> {
+    return this.occasional.cancel(executionId, reason);
+  }
+  replay(executionIds: string[]): Promise<Set<string>> {
+    return this.occasional.replay(executionIds);
+  }
+  expire(limit: number): Promise<string[]> {
+    return this.occasional.expire(limit);
+  }
+  requeueMissing(olderThanMs: number, known: string[]): Promise<number> {
+    return this.occasional.requeueMissing(olderThanMs, known);
+  }
+
+  parkedClasses(): Promise<ParkedClass[]> {
+    return this.queries.parkedClasses();
+  }
+  due(limit: number, except: string[]): Promise<{ tasks: DueTask[]; nextInMs: number | null }> {
+    return this.queries.due(limit, except);
+  }
+  held(): Promise<HeldExecution[]> {
+    return this.queries.held();
+  }
+  get(executionId: string): Promise<ExecutionRecord | null> {
+    return this.queries.get(executionId);
+  }
+  ended(executionIds: string[]): Promise<ExecutionRecord[]> {
+    return this.queries.ended(executionIds);
+  }
+  list(filter: ExecutionFilter, limit: number, cursor?: string): Promise<ExecutionPage> {
+    return this.lists.list(filter, limit, cursor);
+  }
+  countAhead(executionId: string, atMost: number): Promise<number> {
+    return this.queries.countAhead(executionId, atMost);
+  }
+  countOpen(): Promise<Record<ExecutionState, number>> {
+    return this.queries.countOpen();
+  }
+
+  addDeadLetters(letters: NewDeadLetter[]): Promise<void> {
+    return this.letters.add(letters);
+  }
+  listDeadLetters(
+    limit: number,
+    cursor?: string,
+  ): Promise<{ items: DeadLetter[]; nextCursor: string | null }> {
+    return this.letters.list(limit, cursor);
+  }
+  takeDeadLetter(id: string): Promise<DeadLetter | null> {
+    return this.letters.take(id);
+  }
+
+  prune(olderThanMs: number, limit: number): Promise<number> {
+    return this.upkeep.prune(olderThanMs, limit);
+  }
+
+  acquireLease(holder: string, ttlMs: number): Promise<Lease> {
+    return this.leases.acquire(holder, ttlMs);
+  }
+  releaseLease(holder: string): Promise<void> {
+    return this.leases.release(holder);
+  }
+}

@@ -1,0 +1,57 @@
+import { sql } from 'kysely';
+import { type Row, rowShape } from './dialect.js';
+import { labelKey } from './rows.js';
+import { eachRange } from './ranges.js';
+import type { StoreSession } from './store-session.js';
+import { isIn } from './transition-sql.js';
+import { TERMINAL_STATES } from './transitions.js';
+
+const LABEL_ROW = rowShape({ label: 'text', created_at: 'bigint', execution_id: 'text' });
+
+interface Pruned {
+  execution_id: string;
+  created_at: number;
+  labels: string | null;
+}
+
+/** Deletes what ended long ago. */
+export class Upkeep {
+  constructor(private readonly session: StoreSession) {}
+
+  /**
+   * Nothing ends before it was created, so the old ends of the list's own ranges hold every candidate: no index on
+   * `finished_at` to keep up with each write.
+   */
+  prune(olderThanMs: number, limit: number): Promise<number> {
+    const { dialect } = this.session;
+    return this.session.transaction(async (trx) => {
+      const before = sql`(select cast(${dialect.now()} as bigint) - ${olderThanMs})`;
+      const ended = sql`finished_at < ${before}`;
+      const ranges = eachRange(
+        TERMINAL_STATES,
+        (range) => sql`
+        select execution_id, created_at from executions
+        where ${range} and created_at < ${before} and ${ended} order by created_at limit ${limit}`,
+      );
+      const { rows } = await sql<Pruned>`
+        delete from executions
+        where ${isIn(TERMINAL_STATES)} and ${ended} and execution_id in (
+          select execution_id from (${ranges}) as candidates order by created_at limit ${limit})
+        returning execution_id, created_at, labels`.execute(trx);
+      const labels = rows.flatMap(labelRows);
+      if (labels.length > 0) {
+        await sql`
+          delete from execution_labels where (label, created_at, execution_id) in (
+            select label, created_at, execution_id from (${dialect.rows(LABEL_ROW, labels)}) as pruned)`.execute(
+          trx,
+        );
+      }
+      return rows.length;
+    });
+  }
+}
+
+function labelRows({ labels, created_at, execution_id }: Pruned): Row[] {
+  const entries = labels === null ? [] : Object.entries(JSON.parse(labels) as Record<string, string>);
+  return entries.map(([name, value]) => ({ label: labelKey(name, value), created_at, execution_id }));
+}

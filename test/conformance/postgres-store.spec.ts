@@ -1,0 +1,144 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { ExecutionStore } from '../../src/store/execution-store.js';
+import { postgresStore } from '../../src/store/kysely-execution-store.js';
+import { finished, newExecution, recordOf, TestDatabase, until } from './store-adapters.js';
+
+/** What only a shared database can show: replicas beside each other, and a server that goes away. */
+describe('several stores on one PostgreSQL', () => {
+  let database: TestDatabase;
+  let stores: ExecutionStore[];
+
+  beforeAll(async () => {
+    database = await TestDatabase.create();
+  });
+  afterAll(() => database.drop());
+  beforeEach(async () => {
+    await database.clear();
+    stores = Array.from({ length: 4 }, () => database.store());
+    await Promise.all(stores.map((store) => store.open()));
+  });
+  afterEach(() => Promise.all(stores.map((store) => store.close())));
+
+  it('open together on an empty database, and one of them makes the schema', async () => {
+    const rows = await database.query('select name from kysely_migration');
+    expect(rows).toHaveLength(1);
+    await Promise.all(stores.map((store) => store.ping()));
+  });
+
+  it('create each execution once when all are given the same ones in different orders', async () => {
+    const items = Array.from({ length: 200 }, () => newExecution({ labels: { a: 'b' } }));
+    const answers = await Promise.all(stores.map((store) => store.accept(shuffled(items))));
+    expect(answers.flat().filter(({ kind }) => kind === 'created')).toHaveLength(200);
+    expect((await stores[0]!.list({ labels: { a: 'b' } }, 500)).items).toHaveLength(200);
+  });
+
+  it('record each end once, without deadlocks, while they start and end the same executions', async () => {
+    const items = Array.from({ length: 400 }, () => newExecution({ workerId: 'worker-1' }));
+    await stores[0]!.accept(items);
+    const tasks = items.map(({ executionId }) => ({ executionId, attempt: 1, workerId: 'worker-1' }));
+    const recorded = await Promise.all(
+      stores.map(async (store) => {
+        const starts = batches(shuffled(tasks)).map((batch) => store.markRunning(batch));
+        const ends = batches(shuffled(tasks)).map((batch) =>
+          store.finish(batch.map((task) => finished(task))),
+        );
+        await Promise.all(starts);
+        return (await Promise.all(ends)).flatMap((ids) => [...ids]);
+      }),
+    );
+    expect(recorded.flat()).toHaveLength(400);
+    expect(new Set(recorded.flat()).size).toBe(400);
+    const deadlocks = await database.query(
+      'select deadlocks::int from pg_stat_database where datname = current_database()',
+    );
+    expect(deadlocks).toEqual([{ deadlocks: 0 }]);
+  });
+
+  it('give a lease to one of them, and let no write of an older epoch through', async () => {
+    const leases = await Promise.all(
+      stores.map((store, index) => store.acquireLease(`replica-${index}`, 60_000)),
+    );
+    const [{ holder, epoch }] = leases as [(typeof leases)[0]];
+    expect(leases.every((lease) => lease.holder === holder && lease.epoch === epoch)).toBe(true);
+
+    const item = newExecution();
+    await stores[0]!.accept([item]);
+    await stores[0]!.releaseLease(holder);
+    const next = await stores[1]!.acquireLease('another', 60_000);
+    expect(next.epoch).toBe(epoch + 1);
+    const assignment = { executionId: item.executionId, attempt: 1, workerId: 'worker-1' };
+    expect((await stores[0]!.assign(epoch, [assignment])).size).toBe(0);
+    expect((await stores[1]!.assign(next.epoch, [assignment])).size).toBe(1);
+  });
+
+  it('expire each execution in one of them only', async () => {
+    await stores[0]!.accept(Array.from({ length: 100 }, () => newExecution({ expiresAt: 1 })));
+    const expired = await until(
+      async () => (await Promise.all(stores.map((store) => store.expire(60)))).flat(),
+      (ids) => ids.length > 0,
+    );
+    const rest = (await Promise.all(stores.map((store) => store.expire(60)))).flat();
+    expect(new Set([...expired, ...rest]).size).toBe(100);
+    expect([...expired, ...rest]).toHaveLength(100);
+  });
+
+  it('get over connections that the server cut', async () => {
+    const [store] = stores as [ExecutionStore];
+    const item = newExecution();
+    await store.accept([item]);
+    await database.query(
+      'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+    );
+    const record = await until(
+      () => recordOf(store, item.executionId).catch((error: unknown) => error),
+      (answer) => !(answer instanceof Error) || answer.name !== 'StoreUnavailableError',
+    );
+    expect(record).toMatchObject({ executionId: item.executionId });
+  });
+});
+
+describe('a PostgreSQL that cannot be reached', () => {
+  it('is reported as unavailable, naming the place and not the password', async () => {
+    const store = postgresStore({
+      url: 'postgres://someone:top-secret@127.0.0.1:1/executions',
+      poolSize: 1,
+      onWarning: () => undefined,
+    });
+    const error = await store.open().catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ name: 'StoreUnavailableError', retryable: true });
+    expect(String(error)).toContain('127.0.0.1:1');
+    expect(allText(error)).not.toContain('top-secret');
+  });
+
+  it('is refused, without showing it, when the URL cannot be read', async () => {
+    const store = postgresStore({
+      url: 'postgres://u:top-secret@h:x y/d',
+      poolSize: 1,
+      onWarning: () => undefined,
+    });
+    const error = await store.open().catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ name: 'StoreSetupError' });
+    expect(String(error)).toContain('DATABASE_URL');
+    expect(allText(error)).not.toContain('top-secret');
+  });
+});
+
+function allText(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const own =
+    error instanceof Error ? `${error.message} ${error.stack} ${JSON.stringify(error)}` : String(error);
+  return cause === undefined ? own : `${own} ${allText(cause)}`;
+}
+
+function shuffled<T>(items: T[]): T[] {
+  return items
+    .map((item) => ({ item, key: Math.random() }))
+    .toSorted((a, b) => a.key - b.key)
+    .map(({ item }) => item);
+}
+
+function batches<T>(items: T[]): T[][] {
+  return Array.from({ length: Math.ceil(items.length / 50) }, (_, index) =>
+    items.slice(index * 50, index * 50 + 50),
+  );
+}

@@ -1,0 +1,127 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { StoreInUseError } from '../../src/store/errors.js';
+import { sqliteStore } from '../../src/store/kysely-execution-store.js';
+import { heldExecutions, newExecution, recordOf } from './store-adapters.js';
+
+/** What only a file can show: who else has it, and what it holds after it was closed. */
+describe('the SQLite store', () => {
+  let folder: string;
+  let file: string;
+  let other: ChildProcess | null = null;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'store-'));
+    file = join(folder, 'data', 'flow-orchestrator.db');
+  });
+  afterEach(async () => {
+    if (other !== null && other.exitCode === null && other.signalCode === null) {
+      other.kill('SIGKILL');
+      await once(other, 'exit');
+    }
+    other = null;
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** Runs code in a second process that has opened the file as the store does. */
+  async function inAnotherProcess(code: string): Promise<string> {
+    const program = `import Database from 'libsql';
+      const open = () => {
+        const db = new Database(${JSON.stringify(file)});
+        db.exec('pragma locking_mode = EXCLUSIVE; pragma journal_mode = WAL; begin exclusive; commit');
+        return db;
+      };
+      ${code}`;
+    other = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const [said] = (await Promise.race([once(other.stdout!, 'data'), once(other, 'exit')])) as [
+      Buffer | number,
+    ];
+    return String(said).trim();
+  }
+
+  it('refuses a file that another process has open, and says which and what to do', async () => {
+    const first = sqliteStore(file);
+    await first.open();
+    await first.close();
+    expect(await inAnotherProcess(`open(); console.log('open'); process.stdin.resume();`)).toBe('open');
+
+    const store = sqliteStore(file);
+    const error = await store.open().catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(StoreInUseError);
+    expect(String(error)).toContain(file);
+    expect(String(error)).toMatch(/in use by another process.*DATABASE_URL/);
+
+    other!.kill('SIGKILL');
+    await once(other!, 'exit');
+    await store.open();
+    await store.ping();
+    await store.close();
+  });
+
+  it('lets no other process into the file while it is open', async () => {
+    const store = sqliteStore(file);
+    await store.open();
+    const said = await inAnotherProcess(
+      `try { open(); console.log('open') } catch (error) { console.log(error.code) }`,
+    );
+    expect(said).toBe('SQLITE_BUSY');
+    await store.close();
+  });
+
+  it('keeps the record over a restart, and starts a new term at once', async () => {
+    const first = sqliteStore(file);
+    await first.open();
+    const { epoch } = await first.acquireLease('process-1', 60_000);
+    const [held] = await heldExecutions(first, 1);
+    await first.close();
+
+    const second = sqliteStore(file);
+    await second.open();
+    expect(await second.held()).toMatchObject([held!]);
+    expect(await second.acquireLease('process-2', 60_000)).toMatchObject({
+      holder: 'process-2',
+      epoch: epoch + 1,
+    });
+    await second.close();
+
+    const third = sqliteStore(file);
+    await third.open();
+    expect(await third.acquireLease('process-2', 60_000)).toMatchObject({ epoch: epoch + 2 });
+    await third.close();
+  });
+
+  it('has what it answered after its process was killed', async () => {
+    const first = sqliteStore(file);
+    await first.open();
+    const item = newExecution();
+    await first.accept([item]);
+    await first.close();
+    const said = await inAnotherProcess(`
+      const db = open();
+      db.exec("update executions set flow_id = 'changed'");
+      console.log('written');
+      process.stdin.resume();`);
+    expect(said).toBe('written');
+    other!.kill('SIGKILL');
+    await once(other!, 'exit');
+    const second = sqliteStore(file);
+    await second.open();
+    expect((await recordOf(second, item.executionId)).flowId).toBe('changed');
+    await second.close();
+  });
+
+  it('says what is wrong with a file that is not a database', async () => {
+    const path = join(folder, 'text.db');
+    await writeFile(path, 'this is not a database, whatever its name says. '.repeat(100));
+    await expect(sqliteStore(path).open()).rejects.toMatchObject({
+      name: 'StoreSetupError',
+      message: expect.stringContaining(path),
+    });
+  });
+});
