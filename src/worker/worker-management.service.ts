@@ -1,0 +1,231 @@
+import { EventEmitter } from 'node:events';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import {
+  CANCEL_TYPE,
+  type CancelTaskMessage,
+  DRAIN_TYPE,
+  REGISTER_TYPE,
+} from '../queue/contracts/control.js';
+import type {
+  WorkerGoodbyeMessage,
+  WorkerHeartbeatMessage,
+  WorkerRegistrationMessage,
+} from '../queue/contracts/fleet.js';
+import { QueueManagementService } from '../queue/queue-management.service.js';
+import { HeartbeatHistory } from './phi-accrual.js';
+import { type ClassState, WorkerPool } from './worker-pool.js';
+import { loadRatio, notAssignableReason, type WorkerRecord } from './worker-record.js';
+import type { WorkerView } from './worker-view.js';
+
+export interface WorkerStats {
+  total: number;
+  /** May get a task now. */
+  available: number;
+  /** Holds at least one. */
+  busy: number;
+  /** 0..1, over live workers. */
+  averageLoad: number;
+}
+
+interface WorkerEvents {
+  /** A worker became assignable, or one of its slots was freed. */
+  capacity: [];
+  /** The set of node types that live workers support may have grown. */
+  capabilities: [];
+  /** A worker ended on purpose: its queue is to be emptied and removed. */
+  left: [WorkerRecord];
+}
+
+/**
+ * The pool: registers workers, follows their heartbeats, gives each its queue, and answers who there is. Every
+ * replica keeps it warm, since registrations and heartbeats go to all; only the leader declares queues and holds
+ * slots in the ledger.
+ */
+@Injectable()
+export class WorkerManagementService extends EventEmitter<WorkerEvents> {
+  private readonly logger = new Logger(WorkerManagementService.name);
+  private readonly histories = new Map<string, HeartbeatHistory>();
+  private readonly recoveries = new Map<string, Promise<void>>();
+  /** True while this replica is the leader. */
+  private leading = false;
+
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly queues: QueueManagementService,
+    @Inject(WorkerPool) readonly pool: WorkerPool,
+  ) {
+    super();
+  }
+
+  /** The leader gives every worker it knows its queue, and asks those it does not know to register. */
+  async lead(): Promise<void> {
+    this.leading = true;
+    await Promise.all(this.pool.live().map((worker) => this.makeReady(worker)));
+    await this.queues.askAllToRegister();
+  }
+
+  /** Another replica leads now: the ledger is its business. */
+  follow(): void {
+    this.leading = false;
+    this.pool.rebuild(0, []);
+  }
+
+  get isLeading(): boolean {
+    return this.leading;
+  }
+
+  // ---- what workers say ----------------------------------------------------------------------------------------
+
+  async onRegistration(registration: WorkerRegistrationMessage): Promise<void> {
+    // What an earlier process of this name held needs no recovery: its messages went back to the worker's queue, and
+    // the new process reports those that may have started as `interrupted`.
+    const before = this.pool.get(registration.workerId);
+    const isNewProcess = before?.registration.incarnation !== registration.incarnation;
+    const worker = this.pool.register(registration);
+    if (isNewProcess) {
+      this.histories.set(
+        worker.workerId,
+        new HeartbeatHistory({ intervalMs: this.config.heartbeatIntervalMs }, performance.now()),
+      );
+      this.logger.log(
+        `worker ${worker.workerId} on ${registration.hostname} registered: ` +
+          `${registration.capacity.maxConcurrentFlows} slots, ${worker.signature}`,
+      );
+    }
+    await this.makeReady(worker);
+  }
+
+  onHeartbeat(heartbeat: WorkerHeartbeatMessage): void {
+    if (this.pool.heartbeat(heartbeat)) {
+      this.histories.get(heartbeat.workerId)?.beat(performance.now());
+      this.emit('capacity');
+    } else if (this.leading) {
+      this.queues
+        .sendControl(heartbeat.workerId, REGISTER_TYPE, {})
+        .catch((error: Error) =>
+          this.logger.warn(`${heartbeat.workerId} could not be asked to register: ${error.message}`),
+        );
+    }
+  }
+
+  onGoodbye(goodbye: WorkerGoodbyeMessage): void {
+    const worker = this.pool.get(goodbye.workerId);
+    if (worker?.registration.incarnation !== goodbye.incarnation) {
+      return;
+    }
+    this.logger.log(`worker ${goodbye.workerId} said goodbye: ${goodbye.reason}`);
+    this.pool.setLifecycle(worker, 'gone');
+    this.emit('left', worker);
+  }
+
+  // ---- what workers are told -----------------------------------------------------------------------------------
+
+  async cancelOnWorker(workerId: string, cancel: CancelTaskMessage): Promise<void> {
+    await this.queues.sendControl(workerId, CANCEL_TYPE, cancel);
+  }
+
+  /** @returns false if there is no such worker */
+  async drain(workerId: string, deadlineMs: number): Promise<boolean> {
+    const worker = this.pool.get(workerId);
+    if (!worker || worker.lifecycle === 'gone') {
+      return false;
+    }
+    this.pool.setLifecycle(worker, 'draining');
+    await this.queues.sendControl(workerId, DRAIN_TYPE, { deadlineMs, reason: 'an operator asked for it' });
+    return true;
+  }
+
+  // ---- who there is --------------------------------------------------------------------------------------------
+
+  list(): WorkerView[] {
+    return [...this.pool.all()].map((worker) => this.view(worker));
+  }
+
+  find(workerId: string): WorkerView | null {
+    const worker = this.pool.get(workerId);
+    return worker && this.view(worker);
+  }
+
+  stats(): WorkerStats {
+    const live = this.pool.live();
+    const load = live.reduce((sum, worker) => sum + loadRatio(worker), 0);
+    return {
+      total: live.length,
+      available: live.filter((worker) => this.reasonAgainst(worker) === null).length,
+      busy: live.filter((worker) => worker.held > 0 || worker.load.activeFlows > 0).length,
+      averageLoad: live.length === 0 ? 0 : Math.round((load / live.length) * 1_000) / 1_000,
+    };
+  }
+
+  classState(requiredTypes: string): ClassState {
+    return this.pool.classState(requiredTypes);
+  }
+
+  knownNodeTypes(): Set<string> {
+    return this.pool.knownNodeTypes();
+  }
+
+  history(workerId: string): HeartbeatHistory | null {
+    return this.histories.get(workerId) ?? null;
+  }
+
+  /** Removes a worker that is gone from sight. */
+  forget(workerId: string): void {
+    this.pool.forget(workerId);
+    this.histories.delete(workerId);
+  }
+
+  /** While `recovery` runs, the worker's queue is being emptied: should it register again, it gets no task until then. */
+  recovering(workerId: string, recovery: Promise<void>): void {
+    this.recoveries.set(workerId, recovery);
+    void recovery.finally(() => this.recoveries.delete(workerId));
+  }
+
+  private async makeReady(worker: WorkerRecord): Promise<void> {
+    await this.recoveries.get(worker.workerId);
+    if (this.leading) {
+      await this.queues.declareWorkerQueue(worker.workerId);
+    }
+    if (worker.lifecycle === 'joining' && this.pool.get(worker.workerId) === worker) {
+      this.pool.setLifecycle(worker, 'ready');
+    }
+    this.emit('capabilities');
+    this.emit('capacity');
+  }
+
+  private reasonAgainst(worker: WorkerRecord): string | null {
+    return notAssignableReason(worker, this.config.workerLoadLimitPercent);
+  }
+
+  private view(worker: WorkerRecord): WorkerView {
+    const ended = worker.tasksCompleted + worker.tasksFailed;
+    const reason = this.reasonAgainst(worker);
+    const { hostname, incarnation, capacity, supportedNodeTypes, weight } = worker.registration;
+    return {
+      workerId: worker.workerId,
+      hostname,
+      incarnation,
+      lifecycle: worker.lifecycle,
+      status: worker.status,
+      capacity,
+      supportedNodeTypes,
+      weight: weight ?? 1,
+      currentLoad: worker.load,
+      performance: {
+        currentLoad: loadRatio(worker),
+        tasksCompleted: worker.tasksCompleted,
+        tasksInProgress: this.leading ? worker.held : worker.load.activeFlows,
+        averageExecutionTimeMs: ended === 0 ? 0 : worker.busyMs / ended,
+        errorRate: ended === 0 ? 0 : worker.tasksFailed / ended,
+      },
+      heldExecutionIds: this.leading
+        ? this.pool.ledger.heldBy(worker.workerId).map(({ executionId }) => executionId)
+        : worker.heldExecutionIds,
+      registeredAt: worker.registeredAt.toISOString(),
+      lastHeartbeatAt: worker.lastHeartbeatAt?.toISOString() ?? null,
+      assignable: reason === null,
+      ...(reason !== null && { notAssignableReason: reason }),
+    };
+  }
+}

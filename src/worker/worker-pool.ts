@@ -1,0 +1,264 @@
+import type { WorkerHeartbeatMessage, WorkerRegistrationMessage } from '../queue/contracts/fleet.js';
+import { type HeldTask, Ledger } from './ledger.js';
+import type { Selection, Strategy } from './selection/selection.js';
+import {
+  freeSlots,
+  type Lifecycle,
+  NO_LOAD,
+  notAssignableReason,
+  signatureOf,
+  type WorkerRecord,
+} from './worker-record.js';
+
+/** Can a task of some class run? `none`: no live worker supports it; `full`: some do, and none has a slot. */
+export type ClassState = 'free' | 'full' | 'none';
+
+/** Workers that support exactly the same node types. */
+interface Group {
+  types: Set<string>;
+  members: Set<WorkerRecord>;
+  selection: Selection;
+}
+
+export interface WorkerPoolOptions {
+  strategy: Strategy;
+  /** Memory or CPU at or above this, and the worker gets nothing new. */
+  loadLimitPercent: number;
+  /** Monotonic, ms. */
+  now: () => number;
+}
+
+/** Bounds the memory that distinct combinations of node types can take. */
+const CLASS_CACHE_LIMIT = 10_000;
+
+/**
+ * The pool as the dispatcher uses it: who is there, who holds what, who gets the next task. Workers are grouped by
+ * the set of node types they support. A class of tasks (its required node types) maps to the groups that cover it,
+ * worked out once per class; a pick then compares one candidate a group. No I/O, no timers.
+ */
+export class WorkerPool {
+  readonly ledger = new Ledger();
+  private readonly workers = new Map<string, WorkerRecord>();
+  private readonly groups = new Map<string, Group>();
+  private readonly groupsByClass = new Map<string, Group[]>();
+
+  constructor(private readonly options: WorkerPoolOptions) {}
+
+  get(workerId: string): WorkerRecord | null {
+    return this.workers.get(workerId) ?? null;
+  }
+
+  all(): IterableIterator<WorkerRecord> {
+    return this.workers.values();
+  }
+
+  /** Registered and not gone. */
+  live(): WorkerRecord[] {
+    return [...this.workers.values()].filter((worker) => worker.lifecycle !== 'gone');
+  }
+
+  /** Adds the worker, or brings its record up to date; a new incarnation starts with a clean record. */
+  register(registration: WorkerRegistrationMessage): WorkerRecord {
+    const { workerId } = registration;
+    const known = this.workers.get(workerId);
+    if (known) {
+      this.leaveGroup(known);
+    }
+    const sameProcess = known?.registration.incarnation === registration.incarnation;
+    const worker: WorkerRecord =
+      known && sameProcess
+        ? { ...known, registration }
+        : {
+            workerId,
+            registration,
+            signature: '',
+            lifecycle: 'joining',
+            suspect: false,
+            status: 'healthy',
+            load: NO_LOAD,
+            held: 0,
+            lastHeartbeatAtMs: 0,
+            registeredAt: new Date(),
+            lastHeartbeatAt: null,
+            lastAssignmentSeq: 0,
+            heldExecutionIds: [],
+            tasksCompleted: 0,
+            tasksFailed: 0,
+            busyMs: 0,
+            lastPick: 0,
+            currentWeight: 0,
+          };
+    worker.signature = signatureOf(registration.supportedNodeTypes);
+    worker.heldExecutionIds = registration.heldExecutionIds;
+    worker.held = this.ledger.count(workerId);
+    worker.lastHeartbeatAtMs = this.options.now();
+    if (worker.lifecycle === 'gone') {
+      worker.lifecycle = 'joining';
+    }
+    this.workers.set(workerId, worker);
+    this.joinGroup(worker);
+    return worker;
+  }
+
+  /** @returns false if this incarnation of the worker is not registered: it has to register first */
+  heartbeat(heartbeat: WorkerHeartbeatMessage): boolean {
+    const worker = this.workers.get(heartbeat.workerId);
+    if (!worker || worker.lifecycle === 'gone' || worker.registration.incarnation !== heartbeat.incarnation) {
+      return false;
+    }
+    worker.status = heartbeat.status;
+    worker.load = heartbeat.currentLoad;
+    worker.lastAssignmentSeq = heartbeat.lastAssignmentSeq;
+    worker.heldExecutionIds = heartbeat.heldExecutionIds;
+    worker.lastHeartbeatAtMs = this.options.now();
+    worker.lastHeartbeatAt = new Date();
+    if (heartbeat.draining && worker.lifecycle !== 'draining') {
+      worker.lifecycle = 'draining';
+    }
+    this.refresh(worker);
+    return true;
+  }
+
+  setLifecycle(worker: WorkerRecord, lifecycle: Lifecycle): void {
+    worker.lifecycle = lifecycle;
+    this.refresh(worker);
+    if (lifecycle === 'gone') {
+      this.leaveGroup(worker);
+    }
+  }
+
+  setSuspect(worker: WorkerRecord, suspect: boolean): void {
+    worker.suspect = suspect;
+    this.refresh(worker);
+  }
+
+  /** Forgets a worker that is gone. */
+  forget(workerId: string): void {
+    const worker = this.workers.get(workerId);
+    if (worker) {
+      this.leaveGroup(worker);
+      this.workers.delete(workerId);
+    }
+  }
+
+  /** The strategy's choice for a task of this class, or null. Nothing is held yet. */
+  pick(requiredTypes: string): WorkerRecord | null {
+    return this.options.strategy.pick(this.groupsFor(requiredTypes).map(({ selection }) => selection));
+  }
+
+  classState(requiredTypes: string): ClassState {
+    const groups = this.groupsFor(requiredTypes);
+    if (groups.length === 0) {
+      return 'none';
+    }
+    return groups.some(({ selection }) => selection.size > 0) ? 'free' : 'full';
+  }
+
+  /** Some worker could take a task of some class. */
+  hasFreeSlot(): boolean {
+    return [...this.groups.values()].some(({ selection }) => selection.size > 0);
+  }
+
+  /** Free slots over all assignable workers. */
+  freeSlots(): number {
+    let free = 0;
+    for (const worker of this.workers.values()) {
+      if (notAssignableReason(worker, this.options.loadLimitPercent) === null) {
+        free += freeSlots(worker);
+      }
+    }
+    return free;
+  }
+
+  knownNodeTypes(): Set<string> {
+    return new Set([...this.groups.values()].flatMap(({ types }) => [...types]));
+  }
+
+  hold(executionId: string, attempt: number, workerId: string): HeldTask {
+    const previous = this.ledger.find(executionId);
+    const task = this.ledger.hold(executionId, attempt, workerId);
+    if (previous && previous.workerId !== workerId) {
+      this.recount(previous.workerId);
+    }
+    this.recount(workerId);
+    return task;
+  }
+
+  release(executionId: string, attempt?: number): HeldTask | null {
+    const task = this.ledger.release(executionId, attempt);
+    if (task) {
+      this.recount(task.workerId);
+    }
+    return task;
+  }
+
+  /** Begins a leader's term with what the record says is held. */
+  rebuild(epoch: number, held: { executionId: string; attempt: number; workerId: string }[]): void {
+    const before = this.ledger.holders();
+    this.ledger.reset(epoch);
+    held.forEach(({ executionId, attempt, workerId }) => this.ledger.hold(executionId, attempt, workerId));
+    new Set([...before, ...this.ledger.holders()]).forEach((workerId) => this.recount(workerId));
+  }
+
+  private recount(workerId: string): void {
+    const worker = this.workers.get(workerId);
+    if (worker) {
+      worker.held = this.ledger.count(workerId);
+      this.refresh(worker);
+    }
+  }
+
+  /** Puts the worker where it now belongs in its group's selection. */
+  private refresh(worker: WorkerRecord): void {
+    const group = this.groups.get(worker.signature);
+    if (!group?.members.has(worker)) {
+      return;
+    }
+    if (notAssignableReason(worker, this.options.loadLimitPercent) === null) {
+      group.selection.add(worker);
+    } else {
+      group.selection.remove(worker);
+    }
+  }
+
+  private joinGroup(worker: WorkerRecord): void {
+    let group = this.groups.get(worker.signature);
+    if (!group) {
+      group = {
+        types: new Set(worker.signature.split(',')),
+        members: new Set(),
+        selection: this.options.strategy.createSelection(),
+      };
+      this.groups.set(worker.signature, group);
+      this.groupsByClass.clear();
+    }
+    group.members.add(worker);
+    this.refresh(worker);
+  }
+
+  private leaveGroup(worker: WorkerRecord): void {
+    const group = this.groups.get(worker.signature);
+    if (!group) {
+      return;
+    }
+    group.members.delete(worker);
+    group.selection.remove(worker);
+    if (group.members.size === 0) {
+      this.groups.delete(worker.signature);
+      this.groupsByClass.clear();
+    }
+  }
+
+  private groupsFor(requiredTypes: string): Group[] {
+    let groups = this.groupsByClass.get(requiredTypes);
+    if (!groups) {
+      const required = requiredTypes.split(',');
+      groups = [...this.groups.values()].filter(({ types }) => required.every((type) => types.has(type)));
+      if (this.groupsByClass.size >= CLASS_CACHE_LIMIT) {
+        this.groupsByClass.clear();
+      }
+      this.groupsByClass.set(requiredTypes, groups);
+    }
+    return groups;
+  }
+}

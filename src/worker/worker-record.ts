@@ -1,0 +1,81 @@
+import type { WorkerLoad, WorkerRegistrationMessage, WorkerStatus } from '../queue/contracts/fleet.js';
+
+/** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
+export type Lifecycle = 'joining' | 'ready' | 'draining' | 'gone';
+
+/** One worker as the orchestrator sees it. */
+export interface WorkerRecord {
+  readonly workerId: string;
+  registration: WorkerRegistrationMessage;
+  /** The sorted node types joined with `,`: workers with the same one are interchangeable and form a group. */
+  signature: string;
+  lifecycle: Lifecycle;
+  /** True while its heartbeats are overdue or its queue has no consumer, and no verdict is given yet. */
+  suspect: boolean;
+  status: WorkerStatus;
+  load: WorkerLoad;
+  /** Slots taken, by the ledger. */
+  held: number;
+  /** Our monotonic clock, ms. */
+  lastHeartbeatAtMs: number;
+  /** Wall clock, for people. */
+  registeredAt: Date;
+  lastHeartbeatAt: Date | null;
+  lastAssignmentSeq: number;
+  heldExecutionIds: string[];
+  tasksCompleted: number;
+  tasksFailed: number;
+  busyMs: number;
+  /** When it was last picked, counted in picks: what `round_robin` goes by. */
+  lastPick: number;
+  /** Current weight of smooth weighted round robin. */
+  currentWeight: number;
+}
+
+export const NO_LOAD: WorkerLoad = {
+  activeFlows: 0,
+  activeNodes: 0,
+  memoryUsagePercent: 0,
+  cpuUsagePercent: 0,
+  queuedTasks: 0,
+};
+
+export function signatureOf(nodeTypes: string[]): string {
+  return [...new Set(nodeTypes)].toSorted().join(',');
+}
+
+export function freeSlots(worker: WorkerRecord): number {
+  return worker.registration.capacity.maxConcurrentFlows - worker.held;
+}
+
+/** max(flows held / slots, active nodes / node limit), 0..1. Slots by the ledger: a heartbeat may be 15 s old. */
+export function loadRatio(worker: WorkerRecord): number {
+  const { maxConcurrentFlows, maxConcurrentNodes } = worker.registration.capacity;
+  return Math.min(
+    1,
+    Math.max(worker.held / maxConcurrentFlows, worker.load.activeNodes / maxConcurrentNodes),
+  );
+}
+
+/** Why this worker gets no task now; null if it may get one. */
+export function notAssignableReason(worker: WorkerRecord, loadLimitPercent: number): string | null {
+  if (worker.lifecycle !== 'ready') {
+    return `it is ${worker.lifecycle}`;
+  }
+  if (worker.suspect) {
+    return 'it is suspected to be lost';
+  }
+  if (worker.status === 'critical') {
+    return 'it reports the status critical';
+  }
+  if (worker.load.memoryUsagePercent >= loadLimitPercent) {
+    return `its memory is at ${Math.round(worker.load.memoryUsagePercent)} %, the limit is ${loadLimitPercent} %`;
+  }
+  if (worker.load.cpuUsagePercent >= loadLimitPercent) {
+    return `its CPU is at ${Math.round(worker.load.cpuUsagePercent)} %, the limit is ${loadLimitPercent} %`;
+  }
+  if (freeSlots(worker) <= 0) {
+    return `all its ${worker.registration.capacity.maxConcurrentFlows} slots are taken`;
+  }
+  return null;
+}

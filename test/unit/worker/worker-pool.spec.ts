@@ -1,0 +1,214 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { LeastBusy } from '../../../src/worker/selection/least-busy.js';
+import { RoundRobin } from '../../../src/worker/selection/round-robin.js';
+import type { Strategy } from '../../../src/worker/selection/selection.js';
+import { Weighted } from '../../../src/worker/selection/weighted.js';
+import { WorkerPool } from '../../../src/worker/worker-pool.js';
+import { heartbeat, registration, seededRandom } from '../../support/workers.js';
+
+function poolOf(strategy: Strategy, ...workers: Parameters<typeof registration>[0][]): WorkerPool {
+  const pool = new WorkerPool({ strategy, loadLimitPercent: 80, now: () => 0 });
+  workers.forEach((worker) => pool.setLifecycle(pool.register(registration(worker)), 'ready'));
+  return pool;
+}
+
+function assign(pool: WorkerPool, count: number, types = 'delay'): (string | null)[] {
+  return Array.from({ length: count }, (_, index) => {
+    const worker = pool.pick(types);
+    if (worker) {
+      pool.hold(`${types}-${index}`, 1, worker.workerId);
+    }
+    return worker?.workerId ?? null;
+  });
+}
+
+describe('the worker pool', () => {
+  it('gives a task only to a worker that supports every node type of its flow', () => {
+    const pool = poolOf(
+      new LeastBusy(seededRandom(1)),
+      { workerId: 'plain', supportedNodeTypes: ['delay', 'log'] },
+      { workerId: 'sql', supportedNodeTypes: ['delay', 'log', 'postgresql-query'] },
+    );
+    expect(pool.pick('delay,postgresql-query')?.workerId).toBe('sql');
+    expect(pool.pick('mongodb-operations')).toBeNull();
+    expect(pool.classState('mongodb-operations')).toBe('none');
+  });
+
+  it('says that a class is full when every worker that supports it is, although others are free', () => {
+    const pool = poolOf(
+      new LeastBusy(seededRandom(1)),
+      { workerId: 'plain' },
+      { workerId: 'sql', slots: 1, supportedNodeTypes: ['sql'] },
+    );
+    pool.hold('e', 1, 'sql');
+    expect(pool.classState('sql')).toBe('full');
+    expect(pool.classState('delay')).toBe('free');
+    pool.release('e', 1);
+    expect(pool.classState('sql')).toBe('free');
+  });
+
+  it('gives nothing to a worker that is joining, draining, suspect, critical or over its memory or CPU limit', () => {
+    const pool = new WorkerPool({ strategy: new RoundRobin(), loadLimitPercent: 80, now: () => 0 });
+    const worker = pool.register(registration({ workerId: 'w' }));
+    expect(pool.pick('delay')).toBeNull();
+    pool.setLifecycle(worker, 'ready');
+    expect(pool.pick('delay')).toBe(worker);
+
+    const load = {
+      activeFlows: 0,
+      activeNodes: 0,
+      memoryUsagePercent: 10,
+      cpuUsagePercent: 10,
+      queuedTasks: 0,
+    };
+    pool.heartbeat(heartbeat({ workerId: 'w', currentLoad: { ...load, memoryUsagePercent: 81 } }));
+    expect(pool.pick('delay')).toBeNull();
+    pool.heartbeat(heartbeat({ workerId: 'w', currentLoad: { ...load, cpuUsagePercent: 80 } }));
+    expect(pool.pick('delay')).toBeNull();
+    pool.heartbeat(heartbeat({ workerId: 'w', status: 'critical' }));
+    expect(pool.pick('delay')).toBeNull();
+    pool.heartbeat(heartbeat({ workerId: 'w' }));
+    expect(pool.pick('delay')).toBe(worker);
+    pool.setSuspect(worker, true);
+    expect(pool.pick('delay')).toBeNull();
+    pool.setSuspect(worker, false);
+    pool.heartbeat(heartbeat({ workerId: 'w', draining: true }));
+    expect(pool.pick('delay')).toBeNull();
+  });
+
+  it('does not know the heartbeat of a worker that never registered, or of an earlier process', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'w' });
+    expect(pool.heartbeat(heartbeat({ workerId: 'stranger' }))).toBe(false);
+    expect(pool.heartbeat(heartbeat({ workerId: 'w', incarnation: 'another' }))).toBe(false);
+    expect(pool.heartbeat(heartbeat({ workerId: 'w' }))).toBe(true);
+  });
+
+  it('keeps the slots of a worker that registers again', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'w', slots: 2 });
+    pool.hold('a', 1, 'w');
+    pool.hold('b', 1, 'w');
+    pool.setLifecycle(pool.register(registration({ workerId: 'w', slots: 2, incarnation: 'w-2' })), 'ready');
+    expect(pool.pick('delay')).toBeNull();
+    pool.release('a', 1);
+    expect(pool.pick('delay')?.workerId).toBe('w');
+  });
+
+  it('rebuilds the ledger from the record, workers included that are not there', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'w', slots: 1 });
+    pool.rebuild(7, [
+      { executionId: 'a', attempt: 1, workerId: 'w' },
+      { executionId: 'b', attempt: 2, workerId: 'elsewhere' },
+    ]);
+    expect(pool.pick('delay')).toBeNull();
+    expect(pool.ledger.holders().toSorted()).toEqual(['elsewhere', 'w']);
+    pool.rebuild(8, []);
+    expect(pool.pick('delay')?.workerId).toBe('w');
+  });
+
+  it('never gives a worker more than its slots, and frees exactly what was held (property)', () => {
+    const operation = fc.record({ kind: fc.constantFrom('assign', 'release', 'stale'), id: fc.nat(30) });
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 200 }), fc.constantFrom(0, 1, 2), (operations, which) => {
+        const strategies = [new LeastBusy(seededRandom(3)), new RoundRobin(), new Weighted()];
+        const slots = { a: 1, b: 2, c: 5 };
+        const pool = poolOf(
+          strategies[which]!,
+          ...Object.entries(slots).map(([workerId, count]) => ({ workerId, slots: count })),
+        );
+        const model = new Map<string, string>();
+        for (const { kind, id } of operations) {
+          const executionId = `e${id}`;
+          if (kind === 'assign' && !model.has(executionId)) {
+            const worker = pool.pick('delay');
+            expect(worker === null).toBe(model.size === 8);
+            if (worker) {
+              pool.hold(executionId, 1, worker.workerId);
+              model.set(executionId, worker.workerId);
+            }
+          } else if (kind === 'release') {
+            expect(pool.release(executionId, 1)?.workerId).toBe(model.get(executionId));
+            model.delete(executionId);
+          } else {
+            expect(pool.release(executionId, 99)).toBeNull();
+          }
+          for (const [workerId, count] of Object.entries(slots)) {
+            const held = [...model.values()].filter((holder) => holder === workerId).length;
+            expect(held).toBeLessThanOrEqual(count);
+            expect(pool.ledger.count(workerId)).toBe(held);
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe('least_busy', () => {
+  it('takes the worker with the smallest share of its slots taken', () => {
+    const pool = poolOf(
+      new LeastBusy(seededRandom(1)),
+      { workerId: 'small', slots: 2 },
+      { workerId: 'large', slots: 8 },
+    );
+    pool.hold('x', 1, 'small');
+    pool.hold('y', 1, 'large');
+    expect(assign(pool, 3)).toEqual(['large', 'large', 'large']);
+  });
+
+  it('fills a pool evenly', () => {
+    const pool = poolOf(
+      new LeastBusy(seededRandom(1)),
+      ...['a', 'b', 'c', 'd'].map((workerId) => ({ workerId, slots: 10 })),
+    );
+    assign(pool, 20);
+    expect(['a', 'b', 'c', 'd'].map((id) => pool.ledger.count(id))).toEqual([5, 5, 5, 5]);
+  });
+
+  it('breaks ties at random, repeatably under a seed', () => {
+    const order = (seed: number): (string | null)[] =>
+      assign(
+        poolOf(
+          new LeastBusy(seededRandom(seed)),
+          ...['a', 'b', 'c', 'd', 'e'].map((workerId) => ({ workerId })),
+        ),
+        5,
+      );
+    expect(order(1)).toEqual(order(1));
+    expect(new Set([1, 2, 3, 4, 5, 6].map((seed) => order(seed).join())).size).toBeGreaterThan(1);
+  });
+});
+
+describe('round_robin', () => {
+  it('goes round in order of the last turn', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'a' }, { workerId: 'b' }, { workerId: 'c' });
+    expect(assign(pool, 7)).toEqual(['a', 'b', 'c', 'a', 'b', 'c', 'a']);
+  });
+
+  it('passes over a full worker, which keeps its place', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 1 }, { workerId: 'b' }, { workerId: 'c' });
+    expect(assign(pool, 4)).toEqual(['a', 'b', 'c', 'b']);
+    pool.release('delay-0', 1);
+    expect(pool.pick('delay')?.workerId).toBe('a');
+  });
+});
+
+describe('weighted', () => {
+  it('spreads the weights 5, 1, 1 as a a b a c a a', () => {
+    const many = 1_000_000;
+    // Slots far beyond the picks keep free slots × weight in the proportion of the weights.
+    const pool = poolOf(
+      new Weighted(),
+      { workerId: 'a', slots: many, weight: 5 },
+      { workerId: 'b', slots: many, weight: 1 },
+      { workerId: 'c', slots: many, weight: 1 },
+    );
+    const picks = Array.from({ length: 7 }, () => pool.pick('delay')?.workerId);
+    expect(picks.join('')).toBe('aabacaa');
+  });
+
+  it('prefers free slots: a worker with twice as many gets about twice the tasks', () => {
+    const pool = poolOf(new Weighted(), { workerId: 'small', slots: 10 }, { workerId: 'large', slots: 20 });
+    assign(pool, 15);
+    expect([pool.ledger.count('small'), pool.ledger.count('large')]).toEqual([5, 10]);
+  });
+});
