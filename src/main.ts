@@ -1,0 +1,52 @@
+import { Logger } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { AppModule } from './app.module.js';
+import { OrchestratorConfigModule } from './config/config.module.js';
+import { exitOnConfigError } from './config/exit-on-config-error.js';
+import { createLogger } from './config/logger.js';
+import { configureHttp, createHttpAdapter, HTTP_OPTIONS } from './orchestrator/api/http.js';
+import { Shutdown } from './orchestrator/api/shutdown.js';
+import { QueueManagementService } from './queue/queue-management.service.js';
+import { FleetTransport } from './worker/fleet.transport.js';
+
+const configuration = await exitOnConfigError(OrchestratorConfigModule.forRoot());
+const { config } = configuration;
+const logger = createLogger({
+  service: 'orchestrator',
+  instance: config.instanceId,
+  level: config.logLevel,
+  format: config.logFormat,
+});
+
+/** Ends the process for a reason that a stack trace would only hide. */
+function fail(error: unknown): never {
+  logger.fatal((error as Error).message);
+  process.exit(1);
+}
+
+try {
+  const app = await NestFactory.create<NestFastifyApplication>(
+    { module: AppModule, imports: [configuration] },
+    createHttpAdapter(config),
+    { ...HTTP_OPTIONS, logger, abortOnError: false },
+  );
+  configureHttp(app, config);
+  app.get(QueueManagementService).on('conflict', fail);
+  app.connectMicroservice({ strategy: app.get(FleetTransport) });
+  await app.startAllMicroservices();
+  await app.listen(config.port, config.host);
+  new Logger('Orchestrator').log(`listening on ${await app.getUrl()}`);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      setTimeout(
+        () => fail(new Error(`not stopped within ${config.shutdownTimeoutMs} ms`)),
+        config.shutdownTimeoutMs,
+      ).unref();
+      app.get(Shutdown).begin();
+      app.close().then(() => process.exit(0), fail);
+    });
+  }
+} catch (error) {
+  fail(error);
+}

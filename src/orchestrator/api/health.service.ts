@@ -1,0 +1,102 @@
+import { Injectable } from '@nestjs/common';
+import { OrchestratorConfigService } from '../../config/orchestrator-config.service.js';
+import { MessagingService } from '../../messaging/messaging.service.js';
+import { type QueueHealth, QueueManagementService } from '../../queue/queue-management.service.js';
+import { ExecutionStore } from '../../store/execution-store.js';
+import { WorkerManagementService } from '../../worker/worker-management.service.js';
+import { Leadership } from '../leadership.js';
+import { brokerState, type BrokerState } from './broker-state.js';
+import { healthStatus } from './health-status.js';
+import type { HealthView } from './health.dto.js';
+import { VERSION } from './version.js';
+import { within } from './within.js';
+
+/** Below the two seconds in which an answer is promised. */
+const PROBE_LIMIT_MS = 1_500;
+
+export interface StoreState {
+  state: 'up' | 'away';
+  reason?: string;
+}
+
+/** Looks at everything the service stands on, in bounded time whatever hangs. */
+@Injectable()
+export class HealthService {
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly store: ExecutionStore,
+    private readonly messaging: MessagingService,
+    private readonly queues: QueueManagementService,
+    private readonly workers: WorkerManagementService,
+    private readonly leadership: Leadership,
+  ) {}
+
+  async health(): Promise<HealthView> {
+    const [store, { broker, queues }, waiting] = await Promise.all([
+      this.storeState(),
+      this.probeBroker(),
+      this.waiting(),
+    ]);
+    const workers = this.workers.stats();
+    const { status, reasons } = healthStatus({
+      broker: broker.state,
+      store: store.state,
+      watermarkHigh: queues.some(({ watermark }) => watermark === 'high'),
+      workers,
+      minWorkers: this.config.minWorkers,
+      waiting: Math.max(waiting, waitingIn(queues)),
+    });
+    return {
+      status,
+      reasons,
+      timestamp: new Date().toISOString(),
+      queues,
+      workers,
+      leader: this.leadership.status(),
+      broker,
+      store: { ...store, dialect: this.config.databaseUrl === '' ? 'sqlite' : 'postgresql' },
+      version: VERSION,
+      instance: this.config.instanceId,
+    };
+  }
+
+  /** One round trip to the database. */
+  async storeState(): Promise<StoreState> {
+    try {
+      await within(PROBE_LIMIT_MS, this.store.ping());
+      return { state: 'up' };
+    } catch (error) {
+      return { state: 'away', reason: (error as Error).message };
+    }
+  }
+
+  /** By what the connections say of themselves, without a round trip. */
+  brokerState(): BrokerState {
+    return brokerState(this.messaging);
+  }
+
+  private async probeBroker(): Promise<{ broker: BrokerState; queues: QueueHealth[] }> {
+    const broker = this.brokerState();
+    if (broker.state === 'away') {
+      return { broker, queues: [] };
+    }
+    try {
+      return { broker, queues: await within(PROBE_LIMIT_MS, this.queues.queueHealth()) };
+    } catch (error) {
+      return { broker: { state: 'away', reason: (error as Error).message }, queues: [] };
+    }
+  }
+
+  /** Parked executions are in no queue, so the record is asked as well; unknown counts as none. */
+  private async waiting(): Promise<number> {
+    try {
+      return (await within(PROBE_LIMIT_MS, this.store.countOpen())).queued;
+    } catch {
+      return 0;
+    }
+  }
+}
+
+function waitingIn(queues: QueueHealth[]): number {
+  return queues.filter(({ priority }) => priority !== undefined).reduce((sum, { depth }) => sum + depth, 0);
+}

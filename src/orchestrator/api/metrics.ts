@@ -1,0 +1,86 @@
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { TerminalState } from '../../store/transitions.js';
+
+const DURATION_BUCKETS_S = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
+const HTTP_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
+
+/** What Prometheus reads at `/metrics`. Base units, and never an id as a label: each would be a series of its own. */
+@Injectable()
+export class Metrics implements OnModuleDestroy {
+  readonly registry = new Registry();
+  readonly open = this.gauge(
+    'flow_executions_open',
+    'Executions in each state that is not the end, and dead ones',
+    ['state'],
+  );
+  readonly queueDepth = this.gauge('flow_queue_depth_messages', 'Messages ready in the queue', ['queue']);
+  readonly queueConsumers = this.gauge('flow_queue_consumers', 'Consumers of the queue', ['queue']);
+  readonly workers = this.gauge('flow_workers', 'Live workers: total, available for tasks, busy', ['kind']);
+  readonly workersLoad = this.gauge('flow_workers_load_ratio', 'Average share of taken slots, 0 to 1');
+  readonly leader = this.gauge('flow_leader', '1 on the replica that dispatches');
+
+  private readonly finished = new Counter({
+    name: 'flow_executions_finished_total',
+    help: 'Ends recorded by this replica',
+    labelNames: ['state'],
+    registers: [this.registry],
+  });
+  private readonly durations = this.histogram(
+    'flow_execution_duration_seconds',
+    'Run time of the attempt that ended the execution',
+    ['state'],
+    DURATION_BUCKETS_S,
+  );
+  private readonly waits = this.histogram(
+    'flow_execution_wait_seconds',
+    'From the arrival of a task at the dispatcher to its assignment',
+    [],
+    DURATION_BUCKETS_S,
+  );
+  private readonly requests = this.histogram(
+    'http_request_duration_seconds',
+    'HTTP requests by the template of their route',
+    ['method', 'route', 'status_code'],
+    HTTP_BUCKETS_S,
+  );
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** An end was recorded. @param durationMs how long the attempt ran; null if it never started */
+  recorded(state: TerminalState, durationMs: number | null): void {
+    this.finished.inc({ state });
+    if (durationMs !== null) {
+      this.durations.observe({ state }, durationMs / 1_000);
+    }
+  }
+
+  /** A task was given to a worker after `waitMs` with the dispatcher. */
+  assigned(waitMs: number): void {
+    this.waits.observe(waitMs / 1_000);
+  }
+
+  /** A request was answered. @param route the template, for example `/orchestrator/executions/:id` */
+  requested(method: string, route: string, statusCode: number, durationMs: number): void {
+    this.requests.observe({ method, route, status_code: statusCode }, durationMs / 1_000);
+  }
+
+  onModuleDestroy(): void {
+    this.registry.clear();
+  }
+
+  private gauge<Label extends string>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> {
+    return new Gauge({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  private histogram<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: Label[],
+    buckets: number[],
+  ): Histogram<Label> {
+    return new Histogram({ name, help, labelNames, buckets, registers: [this.registry] });
+  }
+}

@@ -1,0 +1,87 @@
+import { HttpException } from '@nestjs/common';
+
+/** One fault of a request: where it is, and what was expected and what came. */
+export interface FieldProblem {
+  /** JSON pointer (RFC 6901) into the body. */
+  pointer?: string;
+  /** Name of a query parameter or path parameter. */
+  parameter?: string;
+  /** Name of a header. */
+  header?: string;
+  message: string;
+  /** The limit that was passed, where that is the fault. */
+  limit?: string;
+}
+
+/** The body of every answer from 400 on, by RFC 9457. */
+export interface Problem {
+  /** A stable name of the kind of problem: `urn:flow-orchestrator:problem:<kind>`. */
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  /** The path that was asked for. */
+  instance?: string;
+  errors?: FieldProblem[];
+}
+
+const KINDS = {
+  'malformed-body': { status: 400, title: 'The body cannot be read' },
+  'invalid-parameter': { status: 400, title: 'A parameter or header is not valid' },
+  'bad-request': { status: 400, title: 'The request cannot be read' },
+  'not-found': { status: 404, title: 'There is no such thing' },
+  'state-conflict': { status: 409, title: 'Its state does not allow this' },
+  'too-large': { status: 413, title: 'The request is too large' },
+  'unsupported-media-type': { status: 415, title: 'The body has to be JSON' },
+  'invalid-request': { status: 422, title: 'The request is not valid' },
+  'id-conflict': { status: 422, title: 'This id stands for another request' },
+  internal: { status: 500, title: 'Something went wrong here' },
+  unavailable: { status: 503, title: 'Not now' },
+} as const;
+export type ProblemKind = keyof typeof KINDS;
+
+const TYPE_PREFIX = 'urn:flow-orchestrator:problem:';
+
+interface Extras {
+  errors?: FieldProblem[];
+  /** Seconds after which the same request may succeed. */
+  retryAfterS?: number;
+}
+
+/** A failure with its answer. Throw it from anywhere below a controller. */
+export class ProblemException extends HttpException {
+  readonly retryAfterS: number | undefined;
+  readonly problem: Problem;
+
+  constructor(kind: ProblemKind, detail: string, { errors, retryAfterS }: Extras = {}) {
+    super(detail, KINDS[kind].status);
+    this.problem = problemOf(kind, detail, errors);
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export function problemOf(kind: ProblemKind, detail: string, errors?: FieldProblem[]): Problem {
+  return { type: TYPE_PREFIX + kind, ...KINDS[kind], detail, ...(errors && { errors }) };
+}
+
+/** 404 for something that was looked up by id. */
+export function notFound(what: string, id: string): ProblemException {
+  return new ProblemException('not-found', `there is no ${what} ${JSON.stringify(id.slice(0, 128))}`);
+}
+
+/** 422 with every fault that was found in a body. */
+export function invalidRequest(errors: FieldProblem[]): ProblemException {
+  return new ProblemException('invalid-request', summary('the body', errors), { errors });
+}
+
+/** 400 with every fault that was found in query parameters or headers. */
+export function invalidParameter(errors: FieldProblem[]): ProblemException {
+  return new ProblemException('invalid-parameter', summary('the request', errors), { errors });
+}
+
+function summary(what: string, errors: FieldProblem[]): string {
+  const [first] = errors;
+  const place = first?.pointer ?? first?.parameter ?? first?.header ?? '';
+  const more = errors.length > 1 ? `, and ${errors.length - 1} more (see errors)` : '';
+  return `${what} has ${errors.length === 1 ? 'a fault' : `${errors.length} faults`}: ${place}${place && ': '}${first?.message}${more}`;
+}

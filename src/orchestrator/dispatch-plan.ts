@@ -1,0 +1,70 @@
+import { PRIORITIES, type Priority } from '../queue/priority.js';
+import type { ParkedReason } from '../store/execution-store.js';
+import type { ClassState } from '../worker/worker-pool.js';
+import type { ReadyWindow, WaitingTask } from './ready-window.js';
+
+export type Windows = Record<Priority, ReadyWindow>;
+
+/**
+ * The order in which a decision looks at the priorities: strictly by rank, except that every (1 / lowShare)-th
+ * decision looks at `low` first, so that low work progresses under a steady stream of higher work.
+ *
+ * @param decision counts up with every decision
+ */
+export function priorityOrder(decision: number, lowShare: number): readonly Priority[] {
+  const isLowTurn = lowShare > 0 && Math.floor((decision + 1) * lowShare) > Math.floor(decision * lowShare);
+  return isLowTurn ? LOW_FIRST : PRIORITIES;
+}
+
+const LOW_FIRST: readonly Priority[] = ['low', 'high', 'normal'];
+
+/** Takes the next task that can run now out of the windows; null if none can. */
+export function takeRunnable(
+  windows: Windows,
+  order: readonly Priority[],
+  isFree: (requiredTypes: string) => boolean,
+): WaitingTask | null {
+  for (const priority of order) {
+    const task = windows[priority].takeFirst(({ requiredTypes }) => isFree(requiredTypes));
+    if (task) {
+      return task;
+    }
+  }
+  return null;
+}
+
+/** Share of a full window that tasks of blocked classes may keep. */
+const BLOCKED_SHARE = 0.5;
+
+export interface Parking {
+  reason: ParkedReason;
+  tasks: WaitingTask[];
+}
+
+/**
+ * Which tasks leave the windows for the record, because they would block those behind them: all that no live worker
+ * supports; and, while a window is full of tasks whose workers are full and other workers have slots, what is more
+ * than half a window of them. Nothing is parked while there is no worker at all: then nobody is blocked by anybody.
+ */
+export function takeParkable(
+  windows: Windows,
+  pool: { isEmpty: boolean; hasFreeSlot: boolean; classState: (requiredTypes: string) => ClassState },
+): Parking[] {
+  if (pool.isEmpty) {
+    return [];
+  }
+  const incapable: WaitingTask[] = [];
+  const excess: WaitingTask[] = [];
+  for (const priority of PRIORITIES) {
+    const window = windows[priority];
+    incapable.push(...window.takeAll(({ requiredTypes }) => pool.classState(requiredTypes) === 'none'));
+    if (pool.hasFreeSlot && !window.showsAll) {
+      let kept = 0;
+      excess.push(...window.takeAll(() => ++kept > window.capacity * BLOCKED_SHARE));
+    }
+  }
+  return [
+    { reason: 'no_capable_worker' as const, tasks: incapable },
+    { reason: 'pool_full' as const, tasks: excess },
+  ].filter(({ tasks }) => tasks.length > 0);
+}

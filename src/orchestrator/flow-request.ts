@@ -1,0 +1,184 @@
+import type { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import { checkFlow, requiredNodeTypes } from '../queue/contracts/flow-check.js';
+import type { RetryPolicy } from '../queue/contracts/flow.js';
+import type { FlowExecutionMessage } from '../queue/contracts/flow-execution.js';
+import { escapePointer, preview } from '../queue/contracts/schema-problems.js';
+import { DEFAULT_PRIORITY } from '../queue/priority.js';
+import type { NewExecution } from '../store/execution-store.js';
+import { faultsOf } from './api/validation.js';
+import { toFlowExecutionRequest } from './api/flow-execution.dto.js';
+import type { FieldProblem } from './api/problem.js';
+import { requestHash } from './flow-identity.js';
+
+/** What a request is measured against. */
+export type RequestLimits = Pick<
+  OrchestratorConfigService,
+  | 'bodyLimitBytes'
+  | 'flowMaxNodes'
+  | 'flowMaxConnections'
+  | 'flowMaxDepth'
+  | 'executionTimeoutMs'
+  | 'executionTimeoutMaxMs'
+  | 'retryMaxAttempts'
+  | 'rescueAfterMs'
+  | 'unknownNodeTypes'
+>;
+
+export interface RequestContext {
+  limits: RequestLimits;
+  /** Node types that some live worker supports. */
+  knownNodeTypes: ReadonlySet<string>;
+  /** Epoch ms. */
+  now: number;
+  /** The id of an execution that brings none. */
+  newId: () => string;
+}
+
+export type FlowRequest =
+  { ok: true; execution: NewExecution } | { ok: false; tooLarge: boolean; problems: FieldProblem[] };
+
+const MAX_LABELS = 32;
+const LABEL_NAME = /^[A-Za-z0-9_./-]{1,64}$/;
+const MAX_LABEL_VALUE = 256;
+const CONTROL_CHARACTER = /\p{Cc}/u;
+
+/** From the parsed body of one request to the row of its execution, or to everything that is wrong with it. */
+export function toNewExecution(body: unknown, context: RequestContext): FlowRequest {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    return refuse([
+      { pointer: '', message: `expected an object with flowId and flowData, got ${preview(body)}` },
+    ]);
+  }
+  const shadows = constructorProblems(body);
+  if (shadows.length > 0) {
+    return refuse(shadows);
+  }
+  const message: FlowExecutionMessage = toFlowExecutionRequest(body);
+  const problems = [
+    ...faultsOf(message),
+    ...flowProblems(message, context),
+    ...labelProblems(message.labels),
+    ...timeProblems(message, context),
+  ];
+  if (problems.length > 0) {
+    return refuse(problems);
+  }
+  return build(message, requestHash(body), context);
+}
+
+/** class-validator asks an object for its constructor: a field of that name would choose the rules it is held to. */
+function constructorProblems(body: Partial<FlowExecutionMessage>): FieldProblem[] {
+  const { retry } = body;
+  const levels: [string, unknown][] = [
+    ['', body],
+    ['/retry', retry],
+    ['/retry/backoff', (retry as Partial<RetryPolicy> | null | undefined)?.backoff],
+  ];
+  return levels
+    .filter(([, level]) => typeof level === 'object' && level !== null && Object.hasOwn(level, 'constructor'))
+    .map(([pointer]) => ({
+      pointer: `${pointer}/constructor`,
+      message: 'expected no field named constructor, got one',
+    }));
+}
+
+function refuse(problems: FieldProblem[], tooLarge = false): FlowRequest {
+  return { ok: false, tooLarge, problems };
+}
+
+function build(message: FlowExecutionMessage, hash: string, { limits, newId }: RequestContext): FlowRequest {
+  const { flowData, inputs = {} } = message;
+  const request = JSON.stringify({ flowData, inputs });
+  const sizeBytes = Buffer.byteLength(request);
+  if (sizeBytes > limits.bodyLimitBytes) {
+    const expected = `expected flowData and inputs of at most ${limits.bodyLimitBytes} bytes together`;
+    return refuse([{ pointer: '', message: `${expected}, got ${sizeBytes}`, limit: 'bodyLimitBytes' }], true);
+  }
+  return {
+    ok: true,
+    execution: {
+      executionId: message.executionId ?? newId(),
+      flowId: message.flowId,
+      priority: message.priority ?? DEFAULT_PRIORITY,
+      requiredTypes: requiredNodeTypes(flowData).join(','),
+      request,
+      requestHash: hash,
+      labels: message.labels ?? {},
+      timeoutMs: message.timeoutMs ?? limits.executionTimeoutMs,
+      maxAttempts: message.retry?.maxAttempts ?? limits.retryMaxAttempts,
+      backoff: message.retry?.backoff ? { ...message.retry.backoff } : null,
+      delayMs: message.delayMs ?? 0,
+      expiresAt: message.expiresAt === undefined ? null : Date.parse(message.expiresAt),
+      workerId: null,
+      rescueAfterMs: limits.rescueAfterMs,
+    },
+  };
+}
+
+function flowProblems(
+  { flowData }: FlowExecutionMessage,
+  { limits, knownNodeTypes }: RequestContext,
+): FieldProblem[] {
+  if (flowData === undefined || flowData === null) {
+    return []; // the envelope's own rules have said so
+  }
+  const problems: FieldProblem[] = checkFlow(flowData, {
+    maxNodes: limits.flowMaxNodes,
+    maxConnections: limits.flowMaxConnections,
+    maxDepth: limits.flowMaxDepth,
+  }).map((problem) => ({ ...problem, pointer: `/flowData${problem.pointer}` }));
+  if (problems.length > 0 || limits.unknownNodeTypes === 'wait') {
+    return problems;
+  }
+  return requiredNodeTypes(flowData)
+    .filter((type) => !knownNodeTypes.has(type))
+    .map((type) => ({
+      pointer: '/flowData/nodes',
+      message: `expected node types that a live worker supports (${[...knownNodeTypes].toSorted().join(', ') || 'none at present'}), got "${type}"`,
+    }));
+}
+
+function labelProblems(labels: unknown): FieldProblem[] {
+  if (labels === undefined) {
+    return [];
+  }
+  if (typeof labels !== 'object' || labels === null || Array.isArray(labels)) {
+    return [{ pointer: '/labels', message: `expected an object of texts, got ${preview(labels)}` }];
+  }
+  const entries = Object.entries(labels);
+  if (entries.length > MAX_LABELS) {
+    const message = `expected at most ${MAX_LABELS} labels, got ${entries.length}`;
+    return [{ pointer: '/labels', message, limit: 'maxLabels' }];
+  }
+  return entries.flatMap(([name, value]) => {
+    const fault = labelFault(name, value);
+    return fault === null ? [] : [{ pointer: `/labels/${escapePointer(name)}`, message: fault }];
+  });
+}
+
+/** What is wrong with one label; null if nothing is. */
+export function labelFault(name: string, value: unknown): string | null {
+  if (!LABEL_NAME.test(name)) {
+    return `expected a name of 1 to 64 letters, digits, _ . / or -, got ${preview(name)}`;
+  }
+  if (typeof value !== 'string' || value.length > MAX_LABEL_VALUE || CONTROL_CHARACTER.test(value)) {
+    return `expected text of at most ${MAX_LABEL_VALUE} characters without control characters, got ${preview(value)}`;
+  }
+  return null;
+}
+
+function timeProblems(
+  { timeoutMs, expiresAt }: FlowExecutionMessage,
+  { limits, now }: RequestContext,
+): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  if (typeof timeoutMs === 'number' && timeoutMs > limits.executionTimeoutMaxMs) {
+    const message = `expected at most ${limits.executionTimeoutMaxMs} ms, got ${timeoutMs}`;
+    problems.push({ pointer: '/timeoutMs', message, limit: 'executionTimeoutMaxMs' });
+  }
+  if (typeof expiresAt === 'string' && Date.parse(expiresAt) <= now) {
+    const message = `expected a time after now (${new Date(now).toISOString()}), got ${preview(expiresAt)}`;
+    problems.push({ pointer: '/expiresAt', message });
+  }
+  return problems;
+}

@@ -1,0 +1,166 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import { MessagingService } from '../messaging/messaging.service.js';
+import { QueueManagementService } from '../queue/queue-management.service.js';
+import { SingleFlight } from '../queue/single-flight.js';
+import { encodeTask, type RecordedTask } from '../queue/task-encoding.js';
+import {
+  type Acceptance,
+  ExecutionStore,
+  type NewExecution,
+  type TaskRef,
+} from '../store/execution-store.js';
+import type { HeldTask } from '../worker/ledger.js';
+import { WorkerManagementService } from '../worker/worker-management.service.js';
+import { Dispatcher } from './dispatcher.js';
+
+/** Why nothing is accepted at present. */
+export interface Refusal {
+  reason: string;
+  retryAfterS: number;
+}
+
+interface Accepted {
+  acceptance: Acceptance;
+  held: HeldTask | null;
+}
+
+const RETRY_AFTER_S = 5;
+const BACKLOG_AGE_MS = 1_000;
+
+/**
+ * Takes executions in: row first, then publish, then the answer. A crash in between leaves a row that becomes due by
+ * itself. Where the task could start at once, its slot is taken before the row is written, the row is born
+ * `assigned`, and the task goes straight to its worker: one write and one hop.
+ */
+@Injectable()
+export class Intake {
+  private readonly logger = new Logger(Intake.name);
+  private readonly accepting: SingleFlight<NewExecution, Accepted>;
+  private readonly queued: SingleFlight<TaskRef, void>;
+  private backlog = { count: 0, readAtMs: -Infinity };
+
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly messaging: MessagingService,
+    private readonly queues: QueueManagementService,
+    private readonly store: ExecutionStore,
+    private readonly dispatcher: Dispatcher,
+    private readonly workers: WorkerManagementService,
+  ) {
+    this.accepting = new SingleFlight((items) => this.accept(items));
+    this.queued = new SingleFlight(async (tasks) => {
+      await store.markQueued(tasks);
+      return tasks.map((): void => undefined);
+    });
+  }
+
+  /** Null = executions are accepted. */
+  refusal(): Refusal | null {
+    const { blockedReason, isUp, lastError } = this.messaging;
+    if (!isUp) {
+      return { reason: `the broker is away${lastError ? `: ${lastError}` : ''}`, retryAfterS: RETRY_AFTER_S };
+    }
+    if (blockedReason !== null) {
+      return { reason: `the broker takes no messages: ${blockedReason}`, retryAfterS: RETRY_AFTER_S };
+    }
+    if (!this.queues.isDeclared) {
+      return { reason: 'the queues are not declared yet', retryAfterS: 1 };
+    }
+    void this.readBacklog();
+    if (this.backlog.count >= this.config.backlogLimit) {
+      return {
+        reason: `${this.backlog.count} executions are waiting or running, the limit is ${this.config.backlogLimit} (BACKLOG_LIMIT)`,
+        retryAfterS: RETRY_AFTER_S,
+      };
+    }
+    return null;
+  }
+
+  /** Resolves when it is on record and its task is on its way (or its delay is running). */
+  async submit(execution: NewExecution): Promise<Acceptance> {
+    const { acceptance, held } = await this.accepting.add(execution);
+    if (acceptance.kind === 'created') {
+      this.backlog.count++;
+      if (held) {
+        await this.dispatcher.send(firstTask(execution), encodeTask(firstTask(execution)), held);
+      } else if (execution.delayMs === 0) {
+        await this.publish(execution);
+      }
+    }
+    return acceptance;
+  }
+
+  private async accept(items: NewExecution[]): Promise<Accepted[]> {
+    const reserved = items.map((item) =>
+      item.delayMs > 0 ? null : this.dispatcher.reserve(firstTask(item)),
+    );
+    try {
+      const answers = await this.store.accept(
+        items.map((item, index) => ({ ...item, workerId: reserved[index]?.workerId ?? null })),
+      );
+      return answers.map((acceptance, index) => {
+        const held = reserved[index] ?? null;
+        if (held && acceptance.kind !== 'created') {
+          this.giveUp(held);
+        }
+        return { acceptance, held };
+      });
+    } catch (error) {
+      reserved.forEach((held) => held && this.giveUp(held));
+      throw error;
+    }
+  }
+
+  private async publish(execution: NewExecution): Promise<void> {
+    const task = firstTask(execution);
+    try {
+      if ((await this.queues.publishFlowExecution(task)) === 'routed') {
+        this.queued
+          .add(task)
+          .catch((error: Error) =>
+            this.logger.warn(`${task.executionId} is not marked as queued: ${error.message}`),
+          );
+        return;
+      }
+      this.logger.warn(`the ready queue of ${task.priority} is missing`);
+      await this.queues.declare();
+    } catch (error) {
+      // It is on record, so it is accepted: the stager publishes it when RESCUE_AFTER_MS is over.
+      this.logger.warn(`${task.executionId} is accepted and not published yet: ${(error as Error).message}`);
+    }
+  }
+
+  private giveUp(held: HeldTask): void {
+    this.workers.pool.release(held.executionId, held.attempt);
+    this.workers.emit('capacity');
+  }
+
+  /** The count is a second old at most, and corrected by what was accepted since. */
+  private async readBacklog(): Promise<void> {
+    const now = performance.now();
+    if (now - this.backlog.readAtMs < BACKLOG_AGE_MS) {
+      return;
+    }
+    this.backlog.readAtMs = now;
+    try {
+      const counts = await this.store.countOpen();
+      this.backlog.count = Object.values(counts).reduce((sum, count) => sum + count, 0) - counts.dead;
+    } catch (error) {
+      this.logger.debug(`the backlog could not be counted: ${(error as Error).message}`);
+    }
+  }
+}
+
+function firstTask(execution: NewExecution): RecordedTask {
+  return {
+    executionId: execution.executionId,
+    flowId: execution.flowId,
+    attempt: 1,
+    maxAttempts: execution.maxAttempts,
+    priority: execution.priority,
+    requiredTypes: execution.requiredTypes,
+    request: execution.request,
+    timeoutMs: execution.timeoutMs,
+  };
+}

@@ -1,0 +1,44 @@
+import { Module } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { QueueModule } from '../queue/queue.module.js';
+import { StoreModule } from '../store/store.module.js';
+import { WorkerModule } from '../worker/worker.module.js';
+import { API_CONTROLLERS, API_PROVIDERS } from './api/api.providers.js';
+import { Completions } from './completions.js';
+import { DeadLetters } from './dead-letters.js';
+import { Dispatcher } from './dispatcher.js';
+import { Intake } from './intake.js';
+import { LeaderDuties } from './leader-duties.js';
+import { Leadership } from './leadership.js';
+import { ParkingLot } from './parking-lot.js';
+import { Recorder } from './recorder.js';
+import { Recovery } from './recovery.js';
+import { Rescuer } from './rescuer.js';
+import { Results } from './results.js';
+import { Retention } from './retention.js';
+import { Stager } from './stager.js';
+import { WorkerWatch } from './worker-watch.js';
+
+/** The way of a task through the orchestrator: intake, (stager), dispatch … results; and what keeps it going. */
+@Module({
+  imports: [QueueModule, StoreModule, WorkerModule, TerminusModule.forRoot({ logger: false })],
+  controllers: API_CONTROLLERS,
+  providers: [
+    ...API_PROVIDERS,
+    Intake,
+    Stager,
+    ParkingLot,
+    Dispatcher,
+    Results,
+    Recorder,
+    Completions,
+    Leadership,
+    LeaderDuties,
+    WorkerWatch,
+    Recovery,
+    Rescuer,
+    DeadLetters,
+    Retention,
+  ],
+})
+export class OrchestratorModule {}

@@ -1,0 +1,145 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import type { Acceptance, ExecutionRecord, NewExecution } from '../store/execution-store.js';
+import { type ExecutionState, isTerminal } from '../store/transitions.js';
+import { WorkerManagementService } from '../worker/worker-management.service.js';
+import { explain } from './api/problem.filter.js';
+import { type FieldProblem, invalidRequest, type Problem, ProblemException } from './api/problem.js';
+import { Shutdown } from './api/shutdown.js';
+import { Completions } from './completions.js';
+import { idOfKey, uuidV7 } from './flow-identity.js';
+import { type RequestContext, toNewExecution } from './flow-request.js';
+import { Intake } from './intake.js';
+
+export interface ExecuteOptions {
+  /** The execution's identity when the message brings no `executionId`. */
+  idempotencyKey?: string;
+  /** How long to wait for the end, ms; 0 (default) = not at all. */
+  waitMs?: number;
+  /** Gives up waiting; the execution goes on. */
+  signal?: AbortSignal;
+}
+
+export interface Submitted {
+  executionId: string;
+  /** `accepted` for a new execution, the state on record for a repeated request. */
+  status: ExecutionState;
+}
+
+export interface ExecuteOutcome extends Submitted {
+  /** The whole record if it ended in time. */
+  ended: ExecutionRecord | null;
+}
+
+export type BatchOutcome = { submitted: Submitted } | { problem: Problem };
+
+/** Items of a batch that are checked before other requests get a turn. */
+const CHECKED_IN_ONE_TURN = 50;
+
+/** What a client's request becomes: checked, accepted, perhaps waited for. The facade between HTTP and the core. */
+@Injectable()
+export class OrchestratorService {
+  private readonly logger = new Logger(OrchestratorService.name);
+
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly intake: Intake,
+    private readonly completions: Completions,
+    private readonly workers: WorkerManagementService,
+    private readonly shutdown: Shutdown,
+  ) {}
+
+  /**
+   * Accepts one flow. `message` is a parsed body that nobody has checked yet (see `FlowExecutionMessage`).
+   * @throws ProblemException 422 with pointers, 413, or 503 with Retry-After when nothing is accepted at present
+   */
+  async executeFlow(message: unknown, options: ExecuteOptions = {}): Promise<ExecuteOutcome> {
+    this.refuseIfClosed();
+    const submitted = await this.submit(this.check(message, options.idempotencyKey), options.idempotencyKey);
+    return { ...submitted, ended: await this.waitForEnd(submitted.executionId, options) };
+  }
+
+  /** Accepts many flows, each on its own: one answer per item, in order. */
+  async executeBatch(messages: unknown[]): Promise<BatchOutcome[]> {
+    this.refuseIfClosed();
+    const outcomes: Promise<BatchOutcome>[] = [];
+    for (const [index, message] of messages.entries()) {
+      outcomes.push(this.executeItem(message));
+      if (index % CHECKED_IN_ONE_TURN === CHECKED_IN_ONE_TURN - 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    return Promise.all(outcomes);
+  }
+
+  private async executeItem(message: unknown): Promise<BatchOutcome> {
+    try {
+      return { submitted: await this.submit(this.check(message)) };
+    } catch (error) {
+      return { problem: explain(error, this.logger).problem };
+    }
+  }
+
+  private refuseIfClosed(): void {
+    const refusal = this.shutdown.draining
+      ? { reason: 'this instance is shutting down; another one, or its successor, takes it', retryAfterS: 1 }
+      : this.intake.refusal();
+    if (refusal) {
+      const detail = `${refusal.reason}. Nothing was accepted: send it again in ${refusal.retryAfterS} s`;
+      throw new ProblemException('unavailable', detail, { retryAfterS: refusal.retryAfterS });
+    }
+  }
+
+  private check(message: unknown, idempotencyKey?: string): NewExecution {
+    const context: RequestContext = {
+      limits: this.config,
+      knownNodeTypes: this.config.unknownNodeTypes === 'reject' ? this.workers.knownNodeTypes() : new Set(),
+      now: Date.now(),
+      newId: () => (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey)),
+    };
+    const request = toNewExecution(message, context);
+    if (request.ok) {
+      return request.execution;
+    }
+    const { problems } = request;
+    throw request.tooLarge
+      ? new ProblemException('too-large', problems[0]!.message, { errors: problems })
+      : invalidRequest(problems);
+  }
+
+  private async submit(execution: NewExecution, idempotencyKey?: string): Promise<Submitted> {
+    const { executionId, requestHash } = execution;
+    const acceptance: Acceptance = await this.intake.submit(execution);
+    if (acceptance.kind === 'created') {
+      return { executionId, status: 'accepted' };
+    }
+    if (acceptance.requestHash !== requestHash) {
+      throw conflict(executionId, acceptance.state, idempotencyKey);
+    }
+    return { executionId, status: acceptance.state };
+  }
+
+  private async waitForEnd(executionId: string, options: ExecuteOptions): Promise<ExecutionRecord | null> {
+    const { waitMs = 0, signal } = options;
+    if (waitMs === 0) {
+      return null;
+    }
+    const signals = signal ? [signal, this.shutdown.signal] : [this.shutdown.signal];
+    const record = await this.completions.wait(executionId, waitMs, AbortSignal.any(signals));
+    return record && isTerminal(record.state) ? record : null;
+  }
+}
+
+function conflict(executionId: string, state: ExecutionState, idempotencyKey?: string): ProblemException {
+  const byKey = idempotencyKey !== undefined && idOfKey(idempotencyKey) === executionId;
+  const name = byKey
+    ? `the Idempotency-Key ${JSON.stringify(idempotencyKey)}`
+    : `executionId "${executionId}"`;
+  const message =
+    `${name} already stands for a request with another body (its state is ${state}): ` +
+    'send the same body again, or take another id';
+  const error: FieldProblem = byKey
+    ? { header: 'Idempotency-Key', message }
+    : { pointer: '/executionId', message };
+  return new ProblemException('id-conflict', message, { errors: [error] });
+}

@@ -1,0 +1,215 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import type { Failure, TaskReport } from '../queue/contracts/reports.js';
+import { SingleFlight } from '../queue/single-flight.js';
+import {
+  type ExecutionRecord,
+  ExecutionStore,
+  type FinishedAttempt,
+  type HeldTaskRef,
+  type Requeue,
+  type Retry,
+} from '../store/execution-store.js';
+import { type TerminalState } from '../store/transitions.js';
+import { WorkerManagementService } from '../worker/worker-management.service.js';
+import { Metrics } from './api/metrics.js';
+import { afterFailure } from './attempt-end.js';
+import { Completions } from './completions.js';
+import { Leadership } from './leadership.js';
+import { Stager } from './stager.js';
+
+const STORE_RETRY_MS = 500;
+
+/**
+ * Puts what became of an attempt on record, once: every write is a compare-and-set on execution, attempt and worker,
+ * batched while the one before is under way. After that, and whether or not the record took it, the slot is free.
+ */
+@Injectable()
+export class Recorder {
+  private readonly logger = new Logger(Recorder.name);
+  private readonly starts: SingleFlight<HeldTaskRef, void>;
+  private readonly ends: SingleFlight<FinishedAttempt, boolean>;
+  private readonly retries: SingleFlight<Retry, boolean>;
+  private readonly requeues: SingleFlight<Requeue, boolean>;
+
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly store: ExecutionStore,
+    private readonly workers: WorkerManagementService,
+    private readonly completions: Completions,
+    private readonly leadership: Leadership,
+    private readonly stager: Stager,
+    private readonly metrics: Metrics,
+  ) {
+    const changed = <T extends { executionId: string }>(write: (items: T[]) => Promise<Set<string>>) =>
+      new SingleFlight<T, boolean>(async (items) => {
+        const ids = await this.persist(() => write(items));
+        return items.map(({ executionId }) => ids.has(executionId));
+      });
+    this.starts = new SingleFlight(async (items) => {
+      await this.persist(() => store.markRunning(items));
+      return items.map((): void => undefined);
+    });
+    this.ends = changed((items) => store.finish(items));
+    this.retries = changed((items) => store.retryLater(items));
+    this.requeues = changed((items) => store.requeue(items));
+  }
+
+  /**
+   * @param result JSON text, for a completed attempt
+   * @throws when this replica stops leading before it is on record
+   */
+  async record(report: TaskReport, workerId: string, result: string | null): Promise<void> {
+    const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
+    switch (report.kind) {
+      case 'started':
+        return this.starts.add(task);
+      case 'completed':
+        return this.finish(task, 'completed', report, result, null);
+      case 'cancelled':
+        return this.finish(task, 'cancelled', report, null, report.error ?? CANCELLED);
+      case 'failed':
+        return this.failed(task, report, report.error!);
+      case 'snoozed':
+        return this.snoozed(task, report.snoozeMs!);
+      case 'handed_back':
+        return this.handedBack(task);
+    }
+  }
+
+  /** The worker is gone. @param mayHaveStarted then the attempt counts */
+  async lost(task: HeldTaskRef, mayHaveStarted: boolean, reason: string): Promise<void> {
+    if (!mayHaveStarted) {
+      return this.handedBack(task);
+    }
+    const error: Failure = {
+      code: 'worker_lost',
+      message: `worker ${task.workerId} was lost: ${reason}`,
+      retryable: true,
+    };
+    await this.failed(task, null, error);
+  }
+
+  private async failed(task: HeldTaskRef, report: TaskReport | null, error: Failure): Promise<void> {
+    const record = await this.persist(() => this.store.get(task.executionId));
+    if (!record || record.attempt !== task.attempt) {
+      this.settle(task, false);
+      return;
+    }
+    const end = afterFailure(failedAttempt(record, error), this.config.retryTiersMs, Math.random());
+    switch (end.kind) {
+      case 'cancel':
+        return this.finish(task, 'cancelled', report, null, CANCELLED);
+      case 'fail':
+        return this.finish(task, 'failed', report, null, error);
+      case 'bury':
+        return this.finish(task, 'dead', report, null, end.error);
+      case 'retry':
+        await (end.delayMs === 0
+          ? this.requeue(task, error, true)
+          : this.retry({ ...task, error, countAttempt: true, outcome: 'failed', delayMs: end.delayMs }));
+    }
+  }
+
+  private async snoozed(task: HeldTaskRef, delayMs: number): Promise<void> {
+    await this.retry({ ...task, error: null, countAttempt: false, outcome: 'snoozed', delayMs });
+  }
+
+  private async handedBack(task: HeldTaskRef): Promise<void> {
+    const record = await this.persist(() => this.store.get(task.executionId));
+    if (record?.cancelRequestedAt != null && record.attempt === task.attempt) {
+      await this.finish(task, 'cancelled', null, null, CANCELLED);
+    } else {
+      await this.requeue(task, null, false);
+    }
+  }
+
+  private async finish(
+    task: HeldTaskRef,
+    state: TerminalState,
+    report: TaskReport | null,
+    result: string | null,
+    error: Failure | null,
+  ): Promise<void> {
+    const durationMs = report?.durationMs ?? null;
+    const recorded = await this.ends.add({
+      ...task,
+      state,
+      result,
+      error,
+      timeline: report?.timeline ?? null,
+      durationMs,
+    });
+    if (recorded) {
+      this.metrics.recorded(state, durationMs);
+      this.countFor(task.workerId, state, durationMs ?? 0);
+      this.completions.ended(task.executionId);
+    }
+    this.settle(task, recorded);
+  }
+
+  private async retry(retry: Retry): Promise<void> {
+    const recorded = await this.retries.add(retry);
+    this.settle(retry, recorded);
+    this.stager.kick();
+  }
+
+  private async requeue(task: HeldTaskRef, error: Failure | null, countAttempt: boolean): Promise<void> {
+    const outcome = countAttempt ? 'worker_lost' : 'handed_back';
+    const recorded = await this.requeues.add({ ...task, error, countAttempt, outcome });
+    this.settle(task, recorded);
+    this.stager.kick();
+  }
+
+  /** Frees the slot, if it is this attempt on this worker that has it. */
+  private settle(task: HeldTaskRef, recorded: boolean): void {
+    if (!recorded) {
+      this.logger.debug(
+        `attempt ${task.attempt} of ${task.executionId} on ${task.workerId} is stale: not recorded`,
+      );
+    }
+    const { pool } = this.workers;
+    if (
+      pool.ledger.find(task.executionId)?.workerId === task.workerId &&
+      pool.release(task.executionId, task.attempt)
+    ) {
+      this.workers.emit('capacity');
+    }
+  }
+
+  private countFor(workerId: string, state: TerminalState, durationMs: number): void {
+    const worker = this.workers.pool.get(workerId);
+    if (worker) {
+      worker[state === 'completed' ? 'tasksCompleted' : 'tasksFailed']++;
+      worker.busyMs += durationMs;
+    }
+  }
+
+  /** Tries until the store takes it: what a worker has done must not be lost to a restart of the database. */
+  private async persist<T>(write: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await write();
+      } catch (error) {
+        if ((error as Error).name !== 'StoreUnavailableError' || !this.leadership.mayAct) {
+          throw error;
+        }
+        this.logger.warn(`the record is away (${(error as Error).message}); trying again`);
+        await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
+      }
+    }
+  }
+}
+
+const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled on request', retryable: false };
+
+function failedAttempt(record: ExecutionRecord, error: Failure): Parameters<typeof afterFailure>[0] {
+  return {
+    error,
+    attempt: record.attempt,
+    maxAttempts: record.maxAttempts,
+    retriesSoFar: record.pastAttempts.filter(({ outcome }) => outcome === 'failed').length,
+    backoff: record.backoff,
+    cancelRequested: record.cancelRequestedAt !== null,
+  };
+}

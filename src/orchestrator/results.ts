@@ -1,0 +1,100 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import type { Consumer, Delivery } from '../messaging/consumer.js';
+import { MessagingService } from '../messaging/messaging.service.js';
+import {
+  type Failure,
+  REPORTS_TYPE,
+  type ReportBatchMessage,
+  type TaskReport,
+} from '../queue/contracts/reports.js';
+import { decode } from '../queue/contracts/wire.js';
+import { QueueManagementService } from '../queue/queue-management.service.js';
+import { Recorder } from './recorder.js';
+
+const PREFETCH = 100;
+
+/**
+ * Takes in what workers report. A batch is acked only after everything in it is on record (or refused by the record
+ * as stale), so a crash at any moment means that it is delivered again, and recording again changes nothing.
+ */
+@Injectable()
+export class Results {
+  private readonly logger = new Logger(Results.name);
+  private consumer: Consumer | null = null;
+  private readonly processing = new Set<Promise<void>>();
+
+  constructor(
+    private readonly config: OrchestratorConfigService,
+    private readonly messaging: MessagingService,
+    private readonly queues: QueueManagementService,
+    private readonly recorder: Recorder,
+  ) {}
+
+  start(): void {
+    this.consumer = this.messaging.consume({
+      queue: this.queues.names.results(),
+      prefetch: PREFETCH,
+      purpose: 'results consumer',
+      onDelivery: (delivery) => {
+        const done = this.receive(delivery).finally(() => this.processing.delete(done));
+        this.processing.add(done);
+      },
+    });
+  }
+
+  async stop(): Promise<void> {
+    const consumer = this.consumer;
+    this.consumer = null;
+    if (consumer) {
+      await consumer.pause().catch(() => undefined);
+      await Promise.all(this.processing);
+      await this.messaging.stopConsuming(consumer);
+    }
+  }
+
+  private async receive(delivery: Delivery): Promise<void> {
+    let batch: ReportBatchMessage;
+    try {
+      batch = decode(delivery, REPORTS_TYPE).message;
+    } catch (error) {
+      await this.bury(delivery, (error as Error).message);
+      return;
+    }
+    try {
+      await Promise.all(batch.reports.map((report) => this.record(report, batch.workerId)));
+      delivery.ack();
+    } catch (error) {
+      // Not acked: it comes again with the next channel or the next leader, and the record takes each end once.
+      this.logger.error(`a batch of ${batch.workerId} is not on record yet: ${(error as Error).message}`);
+    }
+  }
+
+  private record(report: TaskReport, workerId: string): Promise<void> {
+    if (report.kind !== 'completed') {
+      return this.recorder.record(report, workerId, null);
+    }
+    const result = JSON.stringify(report.result);
+    const sizeBytes = Buffer.byteLength(result);
+    if (sizeBytes > this.config.resultLimitBytes) {
+      const failed: TaskReport = { ...report, kind: 'failed', error: this.tooLarge(sizeBytes) };
+      return this.recorder.record(failed, workerId, null);
+    }
+    return this.recorder.record(report, workerId, result);
+  }
+
+  private tooLarge(sizeBytes: number): Failure {
+    const { resultLimitBytes } = this.config;
+    return {
+      code: 'result_too_large',
+      message: `the result has ${sizeBytes} bytes, the limit is ${resultLimitBytes} (RESULT_LIMIT_BYTES): write large data to a store and return where it is`,
+      retryable: false,
+    };
+  }
+
+  private async bury(delivery: Delivery, reason: string): Promise<void> {
+    await this.queues
+      .bury(delivery, this.queues.names.results(), reason)
+      .catch((error: Error) => this.logger.error(`a message could not be buried: ${error.message}`));
+  }
+}
