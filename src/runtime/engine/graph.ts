@@ -1,0 +1,77 @@
+import { type ExpressionSite, findExpressions } from '../../queue/contracts/expression.js';
+import { literalKeys } from '../../queue/contracts/flow-check.js';
+import type { FlowGraph, FlowNode } from '../../queue/contracts/flow.js';
+
+/** A flow's graph with its names resolved to indexes, made once per run (once per `map` node, not per item). */
+export interface Graph {
+  nodes: readonly GraphNode[];
+  edges: readonly Edge[];
+}
+
+export interface GraphNode {
+  index: number;
+  flowNode: FlowNode;
+  incoming: readonly Edge[];
+  outgoing: readonly Edge[];
+  /** Where `{"$expr"}` stands in its config. */
+  sites: readonly ExpressionSite[];
+}
+
+export interface Edge {
+  index: number;
+  from: number;
+  to: number;
+  when?: string;
+  port?: string;
+  /** The key under which a join finds this edge's value. */
+  inputKey: string;
+}
+
+/** @throws RangeError when a connection names no node; `checkFlow` says it better and earlier. */
+export function compileGraph({ nodes, connections }: FlowGraph): Graph {
+  const indexes = new Map(nodes.map(({ id }, index) => [id, index]));
+  const indexOf = (id: string): number => {
+    const index = indexes.get(id);
+    if (index === undefined)
+      throw new RangeError(`expected connections between nodes of the flow, got "${id}"`);
+    return index;
+  };
+  const edges: Edge[] = connections.map(({ from, to, when, output }, index) => ({
+    index,
+    from: indexOf(from),
+    to: indexOf(to),
+    when,
+    port: output,
+    inputKey: from,
+  }));
+  const incoming: Edge[][] = nodes.map(() => []);
+  const outgoing: Edge[][] = nodes.map(() => []);
+  for (const edge of edges) {
+    incoming[edge.to]!.push(edge);
+    outgoing[edge.from]!.push(edge);
+  }
+  incoming.forEach(separatePorts);
+  return {
+    edges,
+    nodes: nodes.map((flowNode, index) => ({
+      index,
+      flowNode,
+      incoming: incoming[index]!,
+      outgoing: outgoing[index]!,
+      sites: findExpressions(flowNode.config, literalKeys(flowNode)),
+    })),
+  };
+}
+
+/** A join fed by several ports of one parent finds them under `parent` and `parent:port`, so that none is lost. */
+function separatePorts(incoming: readonly Edge[]): void {
+  const firstPort = new Map<number, string | undefined>();
+  const several = new Set<number>();
+  for (const { from, port } of incoming) {
+    if (!firstPort.has(from)) firstPort.set(from, port);
+    else if (firstPort.get(from) !== port) several.add(from);
+  }
+  for (const edge of incoming) {
+    if (edge.port !== undefined && several.has(edge.from)) edge.inputKey = `${edge.inputKey}:${edge.port}`;
+  }
+}

@@ -1,0 +1,32 @@
+import { Injectable } from '@nestjs/common';
+import { WorkerConfigService } from '../config/worker-config.service.js';
+import { type BuiltinNodes, builtinNodes } from './nodes/builtin-nodes.js';
+import { NodeRegistry } from './nodes/node-registry.js';
+
+/** The node types that this worker offers: all built-in ones, or those that `WORKER_NODE_TYPES` names. */
+@Injectable()
+export class NodeCatalog {
+  readonly registry: NodeRegistry;
+  private readonly nodes: BuiltinNodes;
+
+  constructor(config: WorkerConfigService) {
+    const { connections, httpAllowHosts, httpMaxResponseBytes, workerNodeTypes } = config;
+    this.nodes = builtinNodes({
+      connections,
+      http: { allowHosts: httpAllowHosts, maxResponseBytes: httpMaxResponseBytes },
+    });
+    const offered =
+      workerNodeTypes.length === 0
+        ? this.nodes.handlers
+        : this.nodes.handlers.filter(({ type }) => workerNodeTypes.includes(type));
+    this.registry = new NodeRegistry(offered, workerNodeTypes);
+  }
+
+  get types(): string[] {
+    return this.registry.types;
+  }
+
+  async close(): Promise<void> {
+    await this.nodes.close();
+  }
+}

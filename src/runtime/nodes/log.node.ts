@@ -1,0 +1,21 @@
+import { completed, defineNode, LOG_LEVELS, type LogLevel } from './node-handler.js';
+
+interface LogConfig {
+  message?: string;
+  level?: LogLevel;
+}
+
+/** Writes a line to the worker's log and passes its input on. */
+export const logNode = defineNode<LogConfig>({
+  type: 'log',
+  description: 'Writes a line to the log of the worker, then passes its input on',
+  configSchema: {
+    type: 'object',
+    additionalProperties: false,
+    properties: { message: { type: 'string', maxLength: 10_000 }, level: { enum: LOG_LEVELS } },
+  },
+  async run({ config, input, node, execution, log }) {
+    log(config.level ?? 'info', config.message ?? `node ${node.id}`, { ...execution, nodeId: node.id });
+    return completed(input);
+  },
+});

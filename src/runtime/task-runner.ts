@@ -1,0 +1,294 @@
+import { Logger } from '@nestjs/common';
+import type { Delivery } from '../messaging/consumer.js';
+import type { CancelTaskMessage } from '../queue/contracts/control.js';
+import type { Failure, NodeTimelineEntry, TaskReport } from '../queue/contracts/reports.js';
+import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
+import { decode } from '../queue/contracts/wire.js';
+import { readTaskEnvelope } from '../queue/task-encoding.js';
+import type { FlowOutcome } from './engine/run-flow.js';
+import type { Outbox } from './outbox.js';
+
+/** Why a running task is told to stop. */
+export type StopReason = 'cancelled' | 'handed_back';
+
+export interface TaskRunnerOptions {
+  maxConcurrentFlows: number;
+  resultLimitBytes: number;
+  outbox: Outbox;
+  run: (task: TaskMessage, signal: AbortSignal) => Promise<FlowOutcome>;
+}
+
+interface Held {
+  executionId: string;
+  attempt: number;
+  /** The newest delivery of it: only its tag can be acked. */
+  delivery: Delivery;
+  task: TaskMessage;
+  controller: AbortController;
+  isRunning: boolean;
+}
+
+/** How many ended or cancelled attempts are remembered, in case their message comes (again). */
+const MEMORY = 2_000;
+
+/**
+ * The tasks of this worker: runs up to `maxConcurrentFlows`, keeps the rest in order, and acks a task only when the
+ * broker has confirmed the report of its end.
+ */
+export class TaskRunner {
+  private readonly logger = new Logger(TaskRunner.name);
+  private readonly held = new Map<string, Held>();
+  private readonly queue: Held[] = [];
+  private readonly ended = new RecentKeys(MEMORY);
+  private readonly cancelledAhead = new RecentKeys(MEMORY);
+  private running = 0;
+  private draining = false;
+  private idleWaiters: (() => void)[] = [];
+  /** The highest `x-assignment-seq` seen. */
+  lastAssignmentSeq = 0;
+
+  constructor(private readonly options: TaskRunnerOptions) {}
+
+  get activeFlows(): number {
+    return this.running;
+  }
+
+  get queuedTasks(): number {
+    return this.queue.length;
+  }
+
+  heldExecutionIds(): string[] {
+    return [...this.held.values()].map(({ executionId }) => executionId);
+  }
+
+  /** Takes a `flow.task` delivery. */
+  receive(delivery: Delivery): void {
+    let task: TaskMessage;
+    try {
+      task = decode(delivery, TASK_TYPE).message;
+    } catch (error) {
+      this.refuse(delivery, (error as Error).message);
+      return;
+    }
+    const { executionId, attempt } = task;
+    const key = keyOf(executionId, attempt);
+    const known = this.held.get(key);
+    if (known) {
+      known.delivery = delivery;
+      return;
+    }
+    if (this.ended.has(key)) {
+      delivery.ack();
+      return;
+    }
+    const held: Held = {
+      executionId,
+      attempt,
+      delivery,
+      task,
+      controller: new AbortController(),
+      isRunning: false,
+    };
+    this.held.set(key, held);
+    if (delivery.redelivered) {
+      // Whoever had it before is gone, and may have begun. The orchestrator decides on another attempt.
+      void this.report(held, { kind: 'failed', error: INTERRUPTED });
+    } else if (this.cancelledAhead.take(key)) {
+      void this.report(held, { kind: 'cancelled' });
+    } else if (this.draining) {
+      void this.report(held, { kind: 'handed_back' });
+    } else {
+      this.queue.push(held);
+      this.pump();
+    }
+  }
+
+  cancel({ executionId, attempt }: CancelTaskMessage): void {
+    const key = keyOf(executionId, attempt);
+    const held = this.held.get(key);
+    if (held?.isRunning) {
+      held.controller.abort('cancelled' satisfies StopReason);
+    } else if (held && this.unqueue(held)) {
+      void this.report(held, { kind: 'cancelled' });
+    } else if (!held && !this.ended.has(key)) {
+      this.cancelledAhead.add(key);
+    }
+  }
+
+  /** From now on nothing is begun: what waits and what still comes is handed back. */
+  drain(): void {
+    this.draining = true;
+    for (const held of this.queue.splice(0)) {
+      void this.report(held, { kind: 'handed_back' });
+    }
+  }
+
+  /** Aborts what still runs; it is handed back. */
+  stopRunning(): void {
+    for (const held of this.held.values()) {
+      if (held.isRunning) {
+        held.controller.abort('handed_back' satisfies StopReason);
+      }
+    }
+  }
+
+  /** Resolves when nothing is held. */
+  idle(): Promise<void> {
+    return this.held.size === 0
+      ? Promise.resolve()
+      : new Promise((resolve) => this.idleWaiters.push(resolve));
+  }
+
+  private pump(): void {
+    while (this.running < this.options.maxConcurrentFlows) {
+      const held = this.queue.shift();
+      if (!held) {
+        return;
+      }
+      void this.run(held);
+    }
+  }
+
+  private async run(held: Held): Promise<void> {
+    this.running++;
+    held.isRunning = true;
+    const { executionId, attempt, controller, task } = held;
+    const startedAt = new Date().toISOString();
+    const startMs = performance.now();
+    this.options.outbox.started({ executionId, attempt, kind: 'started', startedAt });
+    const outcome = await this.options.run(task, controller.signal);
+    held.isRunning = false;
+    this.running--;
+    this.pump();
+    await this.report(held, {
+      ...endOf(outcome, controller.signal.reason as StopReason | undefined),
+      startedAt,
+      finishedAt: new Date().toISOString(),
+      durationMs: Math.round((performance.now() - startMs) * 1_000) / 1_000,
+    });
+  }
+
+  /** Reports the end of an attempt and acks its task once that is confirmed. */
+  private async report(held: Held, end: Omit<TaskReport, 'executionId' | 'attempt'>): Promise<void> {
+    const { executionId, attempt } = held;
+    const key = keyOf(executionId, attempt);
+    try {
+      await this.options.outbox.ended(executionId, attempt, this.encode({ executionId, attempt, ...end }));
+      this.ended.add(key);
+      held.delivery.ack();
+    } catch (error) {
+      this.logger.warn(`${executionId}: ${(error as Error).message}`);
+    }
+    this.held.delete(key);
+    if (this.held.size === 0) {
+      this.idleWaiters.splice(0).forEach((resolve) => resolve());
+    }
+  }
+
+  private encode(report: TaskReport): string {
+    const text = JSON.stringify(report);
+    const { resultLimitBytes } = this.options;
+    if (text.length <= resultLimitBytes && Buffer.byteLength(text) <= resultLimitBytes) {
+      return text;
+    }
+    const { timeline, result, error, ...rest } = report;
+    const resultBytes = result ? Buffer.byteLength(JSON.stringify(result)) : 0;
+    if (resultBytes <= resultLimitBytes) {
+      // The result fits; what does not is the story of how it came about.
+      return JSON.stringify({
+        ...rest,
+        result,
+        error: error && shortened(error),
+        timeline: summaryOf(timeline),
+      });
+    }
+    const message =
+      `the result has ${resultBytes} bytes, the limit is ${resultLimitBytes} (RESULT_LIMIT_BYTES): ` +
+      'write large data to a store and return where it is';
+    const failure: Failure = { code: 'result_too_large', message, retryable: false };
+    return JSON.stringify({ ...rest, kind: 'failed', error: failure, timeline: summaryOf(timeline) });
+  }
+
+  /** A task that cannot be read. If it can be told which one it is, it fails; otherwise it is a dead letter. */
+  private refuse(delivery: Delivery, reason: string): void {
+    const envelope = readTaskEnvelope(delivery);
+    if (typeof envelope === 'string') {
+      this.logger.warn(`rejected a message: ${reason}`);
+      delivery.reject();
+      return;
+    }
+    const { executionId, attempt } = envelope;
+    const error: Failure = { code: 'bad_task', message: reason, retryable: false };
+    const text = JSON.stringify({ executionId, attempt, kind: 'failed', error } satisfies TaskReport);
+    this.options.outbox
+      .ended(executionId, attempt, text)
+      .then(() => delivery.ack())
+      .catch((failure: Error) => this.logger.warn(`${executionId}: ${failure.message}`));
+  }
+
+  private unqueue(held: Held): boolean {
+    const index = this.queue.indexOf(held);
+    if (index >= 0) {
+      this.queue.splice(index, 1);
+    }
+    return index >= 0;
+  }
+}
+
+const INTERRUPTED: Failure = {
+  code: 'interrupted',
+  message: 'the process that had this task ended before it reported',
+  retryable: true,
+};
+
+/** What an outcome means on the wire; an abort is a cancel or a hand-back, by its reason. */
+export function endOf(
+  outcome: FlowOutcome,
+  reason: StopReason | undefined,
+): Pick<TaskReport, 'kind' | 'result' | 'error' | 'snoozeMs' | 'timeline'> {
+  if (outcome.kind === 'cancelled') {
+    return { kind: reason ?? 'cancelled', timeline: outcome.timeline };
+  }
+  return outcome;
+}
+
+const SHORT_TIMELINE = 200;
+const SHORT_MESSAGE = 2_000;
+
+function summaryOf(timeline: NodeTimelineEntry[] | undefined): NodeTimelineEntry[] | undefined {
+  return timeline
+    ?.slice(-SHORT_TIMELINE)
+    .map((entry) => ({ ...entry, error: entry.error && shortened(entry.error) }));
+}
+
+function shortened({ code, message, retryable, nodeId }: Failure): Failure {
+  return { code, message: message.slice(0, SHORT_MESSAGE), retryable, nodeId };
+}
+
+function keyOf(executionId: string, attempt: number): string {
+  return `${executionId}:${attempt}`;
+}
+
+/** Remembers the last so many keys. */
+class RecentKeys {
+  private readonly keys = new Set<string>();
+
+  constructor(private readonly limit: number) {}
+
+  has(key: string): boolean {
+    return this.keys.has(key);
+  }
+
+  add(key: string): void {
+    this.keys.delete(key);
+    this.keys.add(key);
+    if (this.keys.size > this.limit) {
+      this.keys.delete(this.keys.values().next().value!);
+    }
+  }
+
+  /** @returns whether it was there; it is not any more */
+  take(key: string): boolean {
+    return this.keys.delete(key);
+  }
+}
