@@ -12,17 +12,15 @@ export interface OutboxOptions {
   publish: (message: OutgoingMessage) => Promise<PublishOutcome>;
 }
 
-interface Entry {
-  executionId: string;
-  attempt: number;
-  /** JSON text of the report; null once a later report of the same attempt has made it superfluous. */
-  text: string | null;
-}
-
 const RETRY_MS = 1_000;
 /** A batch is closed before it grows beyond this. */
 const BATCH_BYTES = 1_048_576;
 const BATCH_ITEMS = 200;
+/**
+ * A task that ends sooner than this is never announced as running: its end says when it began. Most tasks are short,
+ * and announcing each would double the messages and make its end wait for the announcement's confirm.
+ */
+const ANNOUNCE_AFTER_MS = 25;
 
 /**
  * Reports on their way to the orchestrator. While a batch waits for its confirm the next one gathers. A batch that
@@ -31,34 +29,33 @@ const BATCH_ITEMS = 200;
  */
 export class Outbox {
   private readonly logger = new Logger(Outbox.name);
-  private readonly flights: SingleFlight<Entry, void>;
-  private readonly starts = new Map<string, Entry>();
+  private readonly flights: SingleFlight<string, void>;
+  /** Tasks that run and have not been announced, oldest first: JSON text of their report by execution and attempt. */
+  private readonly unannounced = new Map<string, { text: string; sinceMs: number }>();
+  private announceTimer: NodeJS.Timeout | null = null;
   private sent = 0;
   private abandoned = false;
 
   constructor(private readonly options: OutboxOptions) {
-    this.flights = new SingleFlight(async (entries) => {
-      await this.send(entries);
-      return entries.map((): void => undefined);
+    this.flights = new SingleFlight(async (texts) => {
+      await Promise.all(batchesOf(texts).map((batch) => this.send(batch)));
+      return texts.map((): void => undefined);
     }, BATCH_ITEMS);
   }
 
-  /** Says that a task runs. Left out if the task ends before this has gone. */
+  /** Says that a task runs, if it still does in a moment. */
   started(report: TaskReport): void {
-    const entry = { executionId: report.executionId, attempt: report.attempt, text: JSON.stringify(report) };
-    const key = keyOf(entry);
-    this.starts.set(key, entry);
-    void this.flights.add(entry).finally(() => this.starts.delete(key));
+    this.unannounced.set(keyOf(report.executionId, report.attempt), {
+      text: JSON.stringify(report),
+      sinceMs: performance.now(),
+    });
+    this.announceTimer ??= setTimeout(() => this.announce(), ANNOUNCE_AFTER_MS);
   }
 
   /** @param text JSON text of the report that ends the attempt. Resolves when the broker has confirmed it. */
   ended(executionId: string, attempt: number, text: string): Promise<void> {
-    const entry = { executionId, attempt, text };
-    const start = this.starts.get(keyOf(entry));
-    if (start) {
-      start.text = null;
-    }
-    return this.flights.add(entry);
+    this.unannounced.delete(keyOf(executionId, attempt));
+    return this.flights.add(text);
   }
 
   /** Resolves when everything is confirmed. */
@@ -71,13 +68,22 @@ export class Outbox {
     this.abandoned = true;
   }
 
-  private async send(entries: Entry[]): Promise<void> {
-    const texts = entries.flatMap(({ text }) => (text === null ? [] : [text]));
-    entries.forEach((entry) => this.starts.delete(keyOf(entry)));
-    await Promise.all(batchesOf(texts).map((batch) => this.sendBatch(batch)));
+  /** One timer for all: announces what has run long enough, and looks again when the next one will have. */
+  private announce(): void {
+    this.announceTimer = null;
+    const now = performance.now();
+    for (const [key, { text, sinceMs }] of this.unannounced) {
+      const restMs = sinceMs + ANNOUNCE_AFTER_MS - now;
+      if (restMs > 0) {
+        this.announceTimer = setTimeout(() => this.announce(), restMs);
+        return;
+      }
+      this.unannounced.delete(key);
+      this.flights.add(text).catch((error: Error) => this.logger.debug(error.message));
+    }
   }
 
-  private async sendBatch(texts: string[]): Promise<void> {
+  private async send(texts: string[]): Promise<void> {
     const { workerId, incarnation, exchange, publish } = this.options;
     const head = JSON.stringify({ workerId, incarnation });
     const message: OutgoingMessage = {
@@ -105,7 +111,7 @@ export class Outbox {
   }
 }
 
-function keyOf({ executionId, attempt }: Entry): string {
+function keyOf(executionId: string, attempt: number): string {
   return `${executionId}:${attempt}`;
 }
 

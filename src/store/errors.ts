@@ -35,6 +35,7 @@ export function errorCode(error: unknown): string {
   return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
 }
 
+/** Node's error for a name with several addresses has no message of its own; its code says it all. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? error.message || errorCode(error) || error.name : String(error);
 }

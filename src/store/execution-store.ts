@@ -30,7 +30,10 @@ export abstract class ExecutionStore {
    */
   abstract accept(items: NewExecution[]): Promise<Acceptance[]>;
 
-  /** `queue`: the broker confirmed these tasks; `availableAt` becomes null. A row already queued only loses its `availableAt`. */
+  /**
+   * `queue`: the broker confirmed these tasks; `availableAt` becomes null and `queuedAt` is now. A row already queued
+   * changes only if it has an `availableAt` to lose.
+   */
   abstract markQueued(tasks: TaskRef[]): Promise<void>;
 
   /**
@@ -45,15 +48,22 @@ export abstract class ExecutionStore {
 
   /**
    * `complete`, `fail`, `bury` or `abort`, by `state`. The attempt and the worker must match: a stale attempt's
-   * result is not recorded.
+   * result is not recorded. An `abort` without an error records the reason that the cancel was asked for with.
    * @returns the ids recorded now
    */
   abstract finish(ends: FinishedAttempt[]): Promise<Set<string>>;
 
-  /** `retry`: the ended attempt moves to `pastAttempts`, `availableAt` = now + `delayMs`. @returns the ids changed */
+  /**
+   * `retry`: the ended attempt moves to `pastAttempts`, `availableAt` = now + `delayMs`. An execution whose cancel was
+   * asked for meanwhile takes `abort` instead, as no worker is left to do it, and is not among the ids.
+   * @returns the ids changed
+   */
   abstract retryLater(retries: Retry[]): Promise<Set<string>>;
 
-  /** `requeue`: the ended attempt moves to `pastAttempts`, `availableAt` = now. @returns the ids changed */
+  /**
+   * `requeue`: the ended attempt moves to `pastAttempts`, `availableAt` = now. One whose cancel was asked for is
+   * treated as in `retryLater`. @returns the ids changed
+   */
   abstract requeue(requeues: Requeue[]): Promise<Set<string>>;
 
   /**
@@ -76,7 +86,8 @@ export abstract class ExecutionStore {
 
   /**
    * `replay`: a new series of attempts: attempt + 1, `maxAttempts` raised by the execution's own number of attempts,
-   * result and error cleared (kept in `pastAttempts`), due now. Ids in any other state are left alone.
+   * result and error cleared (the error is kept in `pastAttempts`), due now. An `expiresAt` that has come is dropped.
+   * Ids in any other state are left alone.
    * @returns the ids changed
    */
   abstract replay(executionIds: string[]): Promise<Set<string>>;
@@ -118,6 +129,7 @@ export abstract class ExecutionStore {
     limit: number,
     cursor?: string,
   ): Promise<{ items: DeadLetter[]; nextCursor: string | null }>;
+  /** Removes it; of two callers, one gets it. @returns null if it is not there */
   abstract takeDeadLetter(id: string): Promise<DeadLetter | null>;
 
   // ---- upkeep ------------------------------------------------------------------------------------------------
@@ -129,7 +141,8 @@ export abstract class ExecutionStore {
 
   /**
    * Takes the lease if it is free, run out or already `holder`'s own; renews it in that last case.
-   * A new term raises `epoch` by one. Store time only.
+   * A new term raises `epoch` by one; a holder whose own lease ran out begins one too. Store time only.
+   * @returns the lease as it is now, whoever holds it
    */
   abstract acquireLease(holder: string, ttlMs: number): Promise<Lease>;
   /** Gives it up at once, so that another replica need not wait for its end. */

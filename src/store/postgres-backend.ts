@@ -104,9 +104,9 @@ function kindOf(error: unknown): ErrorKind {
   const code = errorCode(error);
   if (code === '40001' || code === '40P01') return 'conflict';
   // 25006: a standby after a failover; 25P03: the server ended an idle transaction; 55P03: a lock not to be had.
-  if (code === '25006' || code === '25P03' || code === '55P03' || code === 'XX000') return 'unavailable';
+  if (code === '25006' || code === '25P03' || code === '55P03') return 'unavailable';
   if (SQLSTATE.test(code)) return /^(?:08|53|57|58)/.test(code) ? 'unavailable' : 'other';
-  if (/^E[A-Z]+$/.test(code)) return 'unavailable';
+  if (/^E[A-Z_]+$/.test(code)) return 'unavailable';
   return error instanceof Error && CLIENT_SIDE.test(error.message) ? 'unavailable' : 'other';
 }
 

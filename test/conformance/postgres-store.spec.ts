@@ -110,6 +110,16 @@ describe('a PostgreSQL that cannot be reached', () => {
     expect(allText(error)).not.toContain('top-secret');
   });
 
+  it('is refused when the database does not exist, naming it', async () => {
+    const server = new URL(process.env.TEST_DATABASE_URL!);
+    server.pathname = '/no_such_database';
+    const store = postgresStore({ url: server.href, poolSize: 1, onWarning: () => undefined });
+    await expect(store.open()).rejects.toMatchObject({
+      name: 'StoreSetupError',
+      message: expect.stringContaining('no_such_database'),
+    });
+  });
+
   it('is refused, without showing it, when the URL cannot be read', async () => {
     const store = postgresStore({
       url: 'postgres://u:top-secret@h:x y/d',
