@@ -26,8 +26,11 @@ export interface ConsumerOptions {
   link: BrokerLink;
   queue: string;
   prefetch: number;
-  /** No other consumer beside this one. */
-  exclusive?: boolean;
+  /**
+   * The broker prefers the consumer with the highest one. A leader consumes at its epoch: one that is suspended, and
+   * does not know yet that its term is over, gets no more messages than its successor has no room for.
+   */
+  priority?: number;
   purpose: string;
   logger: LoggerService;
   onDelivery: (delivery: Delivery) => void;
@@ -87,12 +90,12 @@ export class Consumer {
   }
 
   private async setup(channel: ConfirmChannel): Promise<void> {
-    const { queue, prefetch, exclusive, prepare } = this.options;
+    const { queue, prefetch, priority, prepare } = this.options;
     await prepare?.(channel);
     await channel.prefetch(prefetch, false);
     const { consumerTag } = await channel.consume(queue, (message) => this.deliver(channel, message), {
       noAck: false,
-      exclusive: exclusive ?? false,
+      priority,
     });
     this.consumerTag = consumerTag;
     this.options.onConsuming?.();

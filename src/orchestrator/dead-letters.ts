@@ -3,6 +3,7 @@ import type { Consumer, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
 import { SingleFlight } from '../queue/single-flight.js';
+import { Leadership } from './leadership.js';
 import { ExecutionStore, type NewDeadLetter } from '../store/execution-store.js';
 
 const PREFETCH = 50;
@@ -21,6 +22,7 @@ export class DeadLetters {
   constructor(
     private readonly messaging: MessagingService,
     private readonly queues: QueueManagementService,
+    private readonly leadership: Leadership,
     store: ExecutionStore,
   ) {
     this.adding = new SingleFlight(async (letters) => {
@@ -33,6 +35,7 @@ export class DeadLetters {
     this.consumer = this.messaging.consume({
       queue: this.queues.names.deadLetterQueue(),
       prefetch: PREFETCH,
+      priority: this.leadership.epoch,
       purpose: 'dead letter consumer',
       onDelivery: (delivery) => void this.keep(delivery),
     });

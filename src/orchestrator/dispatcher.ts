@@ -124,7 +124,7 @@ export class Dispatcher {
   }
 
   wake(): void {
-    if (!this.active) {
+    if (!this.active || !this.leadership.mayAct) {
       return;
     }
     this.wokenAgain = true;
@@ -142,6 +142,7 @@ export class Dispatcher {
     return this.messaging.consume({
       queue,
       prefetch: this.config.dispatchPrefetch,
+      priority: this.leadership.epoch,
       purpose: `dispatcher of ${priority}`,
       onDelivery: (delivery) => this.receive(delivery, priority, queue),
       onLost: () => window.clear(),

@@ -10,6 +10,7 @@ import {
 } from '../queue/contracts/reports.js';
 import { decode } from '../queue/contracts/wire.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
+import { Leadership } from './leadership.js';
 import { Recorder } from './recorder.js';
 
 const PREFETCH = 100;
@@ -29,12 +30,14 @@ export class Results {
     private readonly messaging: MessagingService,
     private readonly queues: QueueManagementService,
     private readonly recorder: Recorder,
+    private readonly leadership: Leadership,
   ) {}
 
   start(): void {
     this.consumer = this.messaging.consume({
       queue: this.queues.names.results(),
       prefetch: PREFETCH,
+      priority: this.leadership.epoch,
       purpose: 'results consumer',
       onDelivery: (delivery) => {
         const done = this.receive(delivery).finally(() => this.processing.delete(done));

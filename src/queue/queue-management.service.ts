@@ -133,13 +133,16 @@ export class QueueManagementService
 
   // ---- control -------------------------------------------------------------------------------------------------
 
-  /** Tells one worker something, through its own queue. `unroutable` = it has no queue. */
+  /**
+   * Tells one worker something. Straight into its queue (the default exchange routes by queue name), since a worker
+   * that was given up has no binding any more and must still hear that it has to register. `unroutable` = no queue.
+   */
   sendControl<T extends typeof CANCEL_TYPE | typeof DRAIN_TYPE | typeof REGISTER_TYPE>(
     workerId: string,
     type: T,
     message: Messages[T],
   ): Promise<PublishOutcome> {
-    return this.control(this.names.assign(), workerId, type, message);
+    return this.control('', this.names.workerQueue(workerId), type, message);
   }
 
   /** Asks every worker that has a queue to register: how a starting orchestrator meets a pool that is already there. */

@@ -28,6 +28,8 @@ interface Held {
   isRunning: boolean;
 }
 
+/** After these the same attempt may be given out again, here too, so it must not pass for one that came twice. */
+const KEEPS_ITS_NUMBER: ReadonlySet<string> = new Set(['snoozed', 'handed_back']);
 /** How many ended or cancelled attempts are remembered, in case their message comes (again). */
 const MEMORY = 2_000;
 
@@ -174,7 +176,9 @@ export class TaskRunner {
     const key = keyOf(executionId, attempt);
     try {
       await this.options.outbox.ended(executionId, attempt, this.encode({ executionId, attempt, ...end }));
-      this.ended.add(key);
+      if (!KEEPS_ITS_NUMBER.has(end.kind)) {
+        this.ended.add(key);
+      }
       held.delivery.ack();
     } catch (error) {
       this.logger.warn(`${executionId}: ${(error as Error).message}`);

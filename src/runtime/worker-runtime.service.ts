@@ -28,6 +28,9 @@ const CONTROL_PREFETCH = 16;
 const JOIN_RETRY_MS = 1_000;
 const ID_TAKEN_RETRY_MS = 3_000;
 const SAMPLE_MS = 1_000;
+const QUEUE_LOOK_MS = 100;
+/** An orchestrator that heard the registration may have ended since, so it is sent again after this many looks. */
+const LOOKS_PER_REGISTRATION = 20;
 
 type FleetType = typeof REGISTRATION_TYPE | typeof HEARTBEAT_TYPE | typeof GOODBYE_TYPE;
 
@@ -115,6 +118,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
     await this.messaging.connected();
     await this.untilIdIsFree();
     await this.untilRegistered();
+    await this.untilQueueStands();
     if (this.draining) {
       return;
     }
@@ -150,6 +154,20 @@ export class WorkerRuntime implements OnApplicationBootstrap {
   private async untilRegistered(): Promise<void> {
     while (!this.draining && !(await this.register())) {
       await pause(JOIN_RETRY_MS);
+    }
+  }
+
+  /** The leader declares the queue at the registration. Consuming while that is under way would upset the broker (541). */
+  private async untilQueueStands(): Promise<void> {
+    const queue = this.names.workerQueue(this.config.workerId);
+    for (let tries = 1; !this.draining; tries++) {
+      if (await this.messaging.admin.depth(queue).catch(() => null)) {
+        return;
+      }
+      await pause(QUEUE_LOOK_MS);
+      if (tries % LOOKS_PER_REGISTRATION === 0) {
+        await this.register();
+      }
     }
   }
 

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { attachBroker } from '../../scripts/broker.mjs';
-import { attachPostgres } from '../../scripts/postgres.mjs';
+import { attachBroker, startBroker } from '../../scripts/broker.mjs';
+import { attachPostgres, startPostgres } from '../../scripts/postgres.mjs';
 import { ApiClient } from './api-client.js';
 
 /**
@@ -26,7 +26,13 @@ export interface SystemOptions {
   env?: Record<string, string>;
   /** For every worker. */
   workerEnv?: Record<string, string>;
+  /** A broker or database that the test itself may stop, kill and restart. Default: the run's. */
+  ownBroker?: boolean;
+  ownPostgres?: boolean;
 }
+
+export type Broker = Awaited<ReturnType<typeof startBroker>>;
+export type Postgres = Awaited<ReturnType<typeof startPostgres>>;
 
 /** One process of ours, with what it said. */
 export class Part {
@@ -82,6 +88,9 @@ export class System {
     readonly amqpUrl: string,
     readonly databaseUrl: string,
     readonly dataDir: string,
+    readonly vhost: string,
+    readonly broker: Broker,
+    readonly postgres: Postgres | null,
     private readonly options: SystemOptions,
     private readonly cleanUp: () => Promise<void>,
   ) {}
@@ -89,14 +98,16 @@ export class System {
   static async start(options: SystemOptions = {}): Promise<System> {
     const name = `t${process.pid}-${Math.random().toString(36).slice(2, 8)}`;
     const dataDir = mkdtempSync(join(tmpdir(), 'flow-test-'));
-    const broker = attachBroker(environment('TEST_BROKER_STATE'));
+    const broker = options.ownBroker
+      ? await startBroker({ dataDir: join(dataDir, 'broker'), log: silent })
+      : (attachBroker(environment('TEST_BROKER_STATE')) as Broker);
     const amqpUrl = await broker.createVhost(name);
-    const postgres = options.store === 'postgres' ? attachPostgres(environment('TEST_POSTGRES_STATE')) : null;
+    const postgres = await providePostgres(options, dataDir);
     const database = name.replaceAll('-', '_');
     const databaseUrl = postgres ? await postgres.createDatabase(database) : '';
-    const system = new System(amqpUrl, databaseUrl, dataDir, options, async () => {
-      await broker.deleteVhost(name);
-      await postgres?.dropDatabase(database);
+    const system = new System(amqpUrl, databaseUrl, dataDir, name, broker, postgres, options, async () => {
+      await (options.ownBroker ? broker.stop() : broker.deleteVhost(name));
+      await (options.ownPostgres ? postgres?.stop() : postgres?.dropDatabase(database));
       rmSync(dataDir, { recursive: true, force: true });
     });
     try {
@@ -116,9 +127,45 @@ export class System {
     return this.apis[0]!;
   }
 
+  /** An orchestrator's API that answers. */
+  get liveApi(): ApiClient {
+    return this.apis[this.orchestrators.findIndex((part) => part.isRunning)] ?? this.api;
+  }
+
+  /** The API of the replica that leads; waits until there is one. */
+  async leaderApi(): Promise<ApiClient> {
+    return this.apis[await this.leaderIndex()]!;
+  }
+
+  /** Which replica leads; waits until one says so. */
+  async leaderIndex(): Promise<number> {
+    let found = -1;
+    await this.until('a replica leads', async () => {
+      const answers = await Promise.all(
+        this.orchestrators.map((part, index) => (part.isRunning ? this.saysItLeads(index) : false)),
+      );
+      found = answers.indexOf(true);
+      return found >= 0;
+    });
+    return found;
+  }
+
+  private async saysItLeads(index: number): Promise<boolean> {
+    const health = await this.apis[index]!.get('/orchestrator/health').catch(() => null);
+    return health?.body?.leader?.isLeader === true;
+  }
+
   /** Starts one more orchestrator and waits until it is ready. */
   async startOrchestrator(env: Record<string, string> = {}): Promise<Part> {
-    const port = await freePort();
+    return this.launchOrchestrator(this.orchestrators.length, await freePort(), env);
+  }
+
+  /** Starts a replica again that has ended, on the port it had. */
+  async restartOrchestrator(index: number, env: Record<string, string> = {}): Promise<Part> {
+    return this.launchOrchestrator(index, Number(new URL(this.apis[index]!.baseUrl).port), env);
+  }
+
+  private async launchOrchestrator(index: number, port: number, env: Record<string, string>): Promise<Part> {
     const part = this.spawn(
       `orchestrator-${this.orchestrators.length + 1}`,
       process.execPath,
@@ -134,8 +181,8 @@ export class System {
       },
     );
     const api = new ApiClient(`http://127.0.0.1:${port}`);
-    this.orchestrators.push(part);
-    this.apis.push(api);
+    this.orchestrators[index] = part;
+    this.apis[index] = api;
     await this.until(
       `${part.name} is ready`,
       async () => (await api.get('/health/ready')).status === 200,
@@ -226,6 +273,17 @@ export class System {
     });
     return new Part(name, child);
   }
+}
+
+const silent = (): void => undefined;
+
+async function providePostgres(options: SystemOptions, dataDir: string): Promise<Postgres | null> {
+  if (options.store !== 'postgres') {
+    return null;
+  }
+  return options.ownPostgres
+    ? startPostgres({ dataDir: join(dataDir, 'postgres'), log: silent })
+    : (attachPostgres(environment('TEST_POSTGRES_STATE')) as Postgres);
 }
 
 function environment(name: string): string {

@@ -85,8 +85,10 @@ const CHANNELS: Channel[] = [
     id: 'inbox',
     address: NAMES.workerQueue('{workerId}'),
     description:
-      `One worker's own quorum queue, bound to the direct exchange ${NAMES.assign()} by the worker id. ` +
-      'It exists once the orchestrator has seen the registration; consuming earlier ends in a 404.',
+      `One worker's own quorum queue, bound to the direct exchange ${NAMES.assign()} by the worker id, and to the ` +
+      `fanout exchange ${NAMES.control()} for what is told to all workers. ` +
+      'It exists once the orchestrator has seen the registration; consuming earlier ends in a 404. ' +
+      'It outlives a restart of the worker, and what is in it stays.',
     parameters: { workerId: { description: `The worker's id, stable across restarts: ${ID_PATTERN}` } },
     amqp: {
       is: 'queue',
@@ -138,7 +140,9 @@ const FROM_ORCHESTRATOR = 'set by the orchestrator; for people to read';
 const MESSAGE_TEXTS: { [T in MessageType]: MessageText<T> } = {
   'flow.task': {
     title: 'Run this flow',
-    summary: 'One attempt of one execution. `correlationId` is the executionId.',
+    summary:
+      'One attempt of one execution. `correlationId` is the executionId. Attempt numbers only rise. A redelivered task ' +
+      'that this process does not know is not run, but reported `failed` with code `interrupted`, `retryable: true`.',
     messageId: '<executionId>:<attempt>:<hop>',
     example: {
       executionId: EXECUTION_ID,
@@ -223,13 +227,17 @@ const MESSAGE_TEXTS: { [T in MessageType]: MessageText<T> } = {
   },
   'worker.drain': {
     title: 'Finish and leave',
-    summary: 'Like SIGTERM: no new work, hand back what is left at the deadline, say goodbye, exit 0.',
+    summary:
+      'Like SIGTERM: go on consuming, hand back what has not started and what still arrives, at the deadline the rest; ' +
+      'then say goodbye, exit 0.',
     messageId: FROM_ORCHESTRATOR,
     example: { deadlineMs: 30_000, reason: 'scaling in' },
   },
   'worker.register': {
     title: 'Register again',
-    summary: 'This orchestrator does not know the worker; it answers with `worker.registration`.',
+    summary:
+      'An orchestrator starts (to all workers, through the fanout exchange) or does not know this worker; ' +
+      'it answers with `worker.registration`.',
     messageId: FROM_ORCHESTRATOR,
     example: {},
   },
