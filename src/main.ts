@@ -37,6 +37,11 @@ try {
   await app.startAllMicroservices();
   await app.listen(config.port, config.host);
   new Logger('Orchestrator').log(`listening on ${await app.getUrl()}`);
+  if (config.workerDriver !== 'none') {
+    logger.warn(
+      `WORKER_DRIVER=${config.workerDriver}: this version starts no workers by itself; run them with npm run start:worker`,
+    );
+  }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       setTimeout(

@@ -30,7 +30,10 @@ const logger = createLogger({ service: 'worker', instance: workerId, level: logL
 const app = await NestFactory.createApplicationContext(
   { module: RuntimeModule, imports: [configuration] },
   { logger, abortOnError: false },
-);
+).catch((error: Error) => {
+  logger.fatal(error.message);
+  process.exit(1);
+});
 const runtime = app.get(WorkerRuntime);
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

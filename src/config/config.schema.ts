@@ -300,7 +300,8 @@ export class OrchestratorVariables extends SharedVariables {
     min: 1,
     max: DAY_MS,
     unit: 'ms',
-    about: 'Waits before a retry, rising; one delay queue each. All replicas need the same list.',
+    about:
+      'Wait before each retry, rising: the first, the second …; the last one serves all further retries.',
   })
   readonly retryTiersMs!: number[];
 

@@ -7,6 +7,7 @@ import { API_CONTROLLERS, API_PROVIDERS } from './api/api.providers.js';
 import { Completions } from './completions.js';
 import { DeadLetters } from './dead-letters.js';
 import { Dispatcher } from './dispatcher.js';
+import { HealthLog } from './health-log.js';
 import { Intake } from './intake.js';
 import { LeaderDuties } from './leader-duties.js';
 import { Leadership } from './leadership.js';
@@ -39,6 +40,7 @@ import { WorkerWatch } from './worker-watch.js';
     Rescuer,
     DeadLetters,
     Retention,
+    HealthLog,
   ],
 })
 export class OrchestratorModule {}

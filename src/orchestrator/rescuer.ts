@@ -69,11 +69,17 @@ export class Rescuer {
     await this.requeueMissing();
   }
 
-  /** Held by the record and not in the ledger: written by a leader before us, at the end of its term. */
+  /**
+   * Held by the record and not in the ledger: written by a leader before us, at the end of its term. And a cancel that
+   * is on record but whose message may have been lost is sent again; the worker takes it any number of times.
+   */
   private async adoptUnknown(): Promise<void> {
-    for (const { executionId, attempt, workerId } of await this.store.held()) {
+    for (const { executionId, attempt, workerId, cancelRequested } of await this.store.held()) {
       if (!this.workers.pool.ledger.find(executionId)) {
         this.workers.pool.hold(executionId, attempt, workerId);
+      }
+      if (cancelRequested) {
+        await this.workers.cancelOnWorker(workerId, { executionId, attempt, reason: 'cancelled on request' });
       }
     }
   }

@@ -15,11 +15,11 @@ export class NodeCatalog {
       connections,
       http: { allowHosts: httpAllowHosts, maxResponseBytes: httpMaxResponseBytes },
     });
-    const offered =
+    const all = new NodeRegistry(this.nodes.handlers, workerNodeTypes);
+    this.registry =
       workerNodeTypes.length === 0
-        ? this.nodes.handlers
-        : this.nodes.handlers.filter(({ type }) => workerNodeTypes.includes(type));
-    this.registry = new NodeRegistry(offered, workerNodeTypes);
+        ? all
+        : new NodeRegistry(this.nodes.handlers.filter(({ type }) => workerNodeTypes.includes(type)));
   }
 
   get types(): string[] {

@@ -47,6 +47,7 @@ export class FleetTransport extends Server implements CustomTransportStrategy {
           await channel.bindQueue(queue, this.queues.names.workers(), '');
         },
         onDelivery: (delivery) => void this.receive(delivery),
+        onConsuming: () => void this.workers.meetThePool(),
       });
     };
     if (this.queues.isDeclared) {

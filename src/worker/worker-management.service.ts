@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import {
   CANCEL_TYPE,
@@ -28,6 +29,8 @@ export interface WorkerStats {
   averageLoad: number;
 }
 
+const FORGET_SILENT_INTERVAL_MS = 1_000;
+
 interface WorkerEvents {
   /** A worker became assignable, or one of its slots was freed. */
   capacity: [];
@@ -46,6 +49,7 @@ interface WorkerEvents {
 export class WorkerManagementService extends EventEmitter<WorkerEvents> {
   private readonly logger = new Logger(WorkerManagementService.name);
   private readonly histories = new Map<string, HeartbeatHistory>();
+  private readonly askedAtMs = new Map<string, number>();
   private readonly recoveries = new Map<string, Promise<void>>();
   /** True while this replica is the leader. */
   private leading = false;
@@ -58,11 +62,36 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
     super();
   }
 
-  /** The leader gives every worker it knows its queue, and asks those it does not know to register. */
+  /** The leader gives every worker it knows its queue. Those it does not know are asked when they are heard of. */
   async lead(): Promise<void> {
     this.leading = true;
     await Promise.all(this.pool.live().map((worker) => this.makeReady(worker)));
-    await this.queues.askAllToRegister();
+  }
+
+  /** A replica that begins to listen has missed the registrations before: every worker is asked for its own again. */
+  async meetThePool(): Promise<void> {
+    await this.queues
+      .askAllToRegister()
+      .catch((error: Error) =>
+        this.logger.warn(`the workers could not be asked to register: ${error.message}`),
+      );
+  }
+
+  /**
+   * A replica that does not lead judges nobody, but does not show workers for ever that have fallen silent.
+   * The leader's watch sees to its own pool.
+   */
+  @Interval(FORGET_SILENT_INTERVAL_MS)
+  forgetSilent(): void {
+    if (this.leading) {
+      return;
+    }
+    const limitMs = this.config.deadHeartbeats * this.config.heartbeatIntervalMs;
+    for (const { workerId, lastHeartbeatAtMs } of [...this.pool.all()]) {
+      if (performance.now() - lastHeartbeatAtMs > limitMs) {
+        this.forget(workerId);
+      }
+    }
   }
 
   /** Another replica leads now: the ledger is its business. */
@@ -97,16 +126,15 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
   }
 
   onHeartbeat(heartbeat: WorkerHeartbeatMessage): void {
-    if (this.pool.heartbeat(heartbeat)) {
-      this.histories.get(heartbeat.workerId)?.beat(performance.now());
-      this.emit('capacity');
-    } else if (this.leading) {
-      this.queues
-        .sendControl(heartbeat.workerId, REGISTER_TYPE, {})
-        .catch((error: Error) =>
-          this.logger.warn(`${heartbeat.workerId} could not be asked to register: ${error.message}`),
-        );
+    if (!this.pool.heartbeat(heartbeat)) {
+      this.askToRegister(heartbeat.workerId);
+      return;
     }
+    this.histories.get(heartbeat.workerId)?.beat(performance.now());
+    if (!this.leading) {
+      this.pool.assume(heartbeat.workerId, heartbeat.heldExecutionIds.length);
+    }
+    this.emit('capacity');
   }
 
   onGoodbye(goodbye: WorkerGoodbyeMessage): void {
@@ -174,12 +202,27 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
   forget(workerId: string): void {
     this.pool.forget(workerId);
     this.histories.delete(workerId);
+    this.askedAtMs.delete(workerId);
   }
 
   /** While `recovery` runs, the worker's queue is being emptied: should it register again, it gets no task until then. */
   recovering(workerId: string, recovery: Promise<void>): void {
     this.recoveries.set(workerId, recovery);
     void recovery.finally(() => this.recoveries.delete(workerId));
+  }
+
+  /** Every replica that misses the registration asks; a heartbeat's length is enough between two times. */
+  private askToRegister(workerId: string): void {
+    const now = performance.now();
+    if (now - (this.askedAtMs.get(workerId) ?? -Infinity) < this.config.heartbeatIntervalMs / 2) {
+      return;
+    }
+    this.askedAtMs.set(workerId, now);
+    this.queues
+      .sendControl(workerId, REGISTER_TYPE, {})
+      .catch((error: Error) =>
+        this.logger.warn(`${workerId} could not be asked to register: ${error.message}`),
+      );
   }
 
   private async makeReady(worker: WorkerRecord): Promise<void> {

@@ -119,6 +119,15 @@ export class WorkerPool {
     return true;
   }
 
+  /** What a replica that does not lead knows of a worker's slots: the worker's own word. */
+  assume(workerId: string, held: number): void {
+    const worker = this.workers.get(workerId);
+    if (worker) {
+      worker.held = held;
+      this.refresh(worker);
+    }
+  }
+
   setLifecycle(worker: WorkerRecord, lifecycle: Lifecycle): void {
     worker.lifecycle = lifecycle;
     this.refresh(worker);

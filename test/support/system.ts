@@ -165,21 +165,25 @@ export class System {
     return this.launchOrchestrator(index, Number(new URL(this.apis[index]!.baseUrl).port), env);
   }
 
+  /** Starts an orchestrator that is not expected to come up, beside the others. */
+  spawnOrchestrator(env: Record<string, string> = {}): Part {
+    return this.spawnAt('another-orchestrator', 0, env);
+  }
+
+  private spawnAt(name: string, port: number, env: Record<string, string>): Part {
+    return this.spawn(name, process.execPath, ['dist/main.js'], {
+      PORT: String(port),
+      HOST: '127.0.0.1',
+      DATABASE_URL: this.databaseUrl,
+      WORKER_DRIVER: 'none',
+      HEARTBEAT_INTERVAL_MS: '1000',
+      ...this.options.env,
+      ...env,
+    });
+  }
+
   private async launchOrchestrator(index: number, port: number, env: Record<string, string>): Promise<Part> {
-    const part = this.spawn(
-      `orchestrator-${this.orchestrators.length + 1}`,
-      process.execPath,
-      ['dist/main.js'],
-      {
-        PORT: String(port),
-        HOST: '127.0.0.1',
-        DATABASE_URL: this.databaseUrl,
-        WORKER_DRIVER: 'none',
-        HEARTBEAT_INTERVAL_MS: '1000',
-        ...this.options.env,
-        ...env,
-      },
-    );
+    const part = this.spawnAt(`orchestrator-${index + 1}`, port, env);
     const api = new ApiClient(`http://127.0.0.1:${port}`);
     this.orchestrators[index] = part;
     this.apis[index] = api;
