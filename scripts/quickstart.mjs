@@ -52,6 +52,7 @@ const step = (message) => console.log(`${green('▸')} ${message}`);
 /**
  * @typedef {object} Service One of our own processes.
  * @property {string} name
+ * @property {boolean} mayLeave whether its exit with 0 is on purpose: a worker's that was drained
  * @property {string} logFile
  * @property {import('node:child_process').ChildProcess} child
  */
@@ -73,12 +74,29 @@ class Running {
   /** @param {Service[]} services which stop together */
   addServices(services) {
     this.services.push(...services);
-    this.#guard.watch(this.services.map(({ child }) => /** @type {number} */ (child.pid)));
+    this.#watch();
+    // The number of a process that has ended may be somebody else's by now.
+    const left = () => services.filter((service) => !hasEnded(service));
     this.add({
       stop: () =>
-        Promise.all(services.map(({ child }) => endProcess(child.pid, { timeoutMs: STOP_TIMEOUT_MS }))),
-      kill: () => services.forEach(({ child }) => child.kill('SIGKILL')),
+        Promise.all(left().map(({ child }) => endProcess(child.pid, { timeoutMs: STOP_TIMEOUT_MS }))),
+      kill: () => left().forEach(({ child }) => child.kill('SIGKILL')),
     });
+  }
+
+  /** Lets workers go that ended on purpose; any other end is an error, unless everything is being stopped. */
+  check() {
+    if (this.stopping) return;
+    const gone = leavers(this.services);
+    if (gone.length === 0) return;
+    this.services = this.services.filter((service) => !gone.includes(service));
+    this.#watch();
+    const workers = this.services.filter(({ mayLeave }) => mayLeave).length;
+    for (const { name } of gone) step(`${name} was drained and has left; workers still running: ${workers}`);
+  }
+
+  #watch() {
+    this.#guard.watch(this.services.map(({ child }) => /** @type {number} */ (child.pid)));
   }
 
   async stop() {
@@ -163,9 +181,10 @@ async function portFrom(wanted) {
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
  * @param {string} logDir
+ * @param {{ mayLeave: boolean }} options
  * @returns {Service}
  */
-function startService(name, args, env, logDir) {
+function startService(name, args, env, logDir, { mayLeave }) {
   const logFile = join(logDir, `${name}.log`);
   const output = openSync(logFile, 'w');
   // A process group of its own: Ctrl-C reaches this process alone, which then stops the others in order.
@@ -176,13 +195,25 @@ function startService(name, args, env, logDir) {
     stdio: ['ignore', output, output],
   });
   closeSync(output);
-  return { name, logFile, child };
+  return { name, mayLeave, logFile, child };
 }
 
-/** @param {Service[]} services */
-function refuseDead(services) {
-  const dead = services.find(({ child }) => child.exitCode !== null || child.signalCode !== null);
-  if (!dead) return;
+/** @param {Service} service */
+function hasEnded({ child }) {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/**
+ * Those that ended on purpose.
+ *
+ * @param {Service[]} services
+ * @returns {Service[]}
+ * @throws if another one ended
+ */
+export function leavers(services) {
+  const ended = services.filter(hasEnded);
+  const dead = ended.find(({ child, mayLeave }) => !mayLeave || child.exitCode !== 0);
+  if (!dead) return ended;
   const { child, name, logFile } = dead;
   throw new Error(
     `Expected ${name} to keep running; it ended with ${child.signalCode ?? child.exitCode}. Its last lines:\n${lastLines(logFile)}\nThe whole log is ${relative(process.cwd(), logFile)}. Put right what it names and start again; if it is the record in ${relative(process.cwd(), join(logFile, '..', '..'))}, delete that folder.`,
@@ -210,7 +241,7 @@ async function fetchJson(url) {
 async function waitFor(what, running, isSo) {
   const reached = await waitUntil(
     () => {
-      refuseDead(running.services);
+      running.check();
       return isSo();
     },
     { timeoutMs: READY_TIMEOUT_MS, everyMs: 200 },
@@ -238,7 +269,7 @@ async function runExample(api, running) {
   const show = progressPrinter(startedAt);
   const execution = await waitUntil(
     async () => {
-      refuseDead(running.services);
+      running.check();
       const now = await fetchJson(url);
       if (now) show(now);
       return now && FINAL_STATES.includes(now.state) ? now : undefined;
@@ -359,9 +390,11 @@ async function startEverything(running) {
     ...(folder.number > 1 && broker.kind === 'given' && { AMQP_PREFIX: `quickstart-${folder.number}.` }),
   };
   const logDir = join(folder.dir, 'logs');
-  running.addServices([startService('orchestrator', ['dist/main.js'], env, logDir)]);
+  running.addServices([startService('orchestrator', ['dist/main.js'], env, logDir, { mayLeave: false })]);
   running.addServices(
-    WORKER_IDS.map((id) => startService(id, ['dist/worker.main.js', '--id', id], env, logDir)),
+    WORKER_IDS.map((id) =>
+      startService(id, ['dist/worker.main.js', '--id', id], env, logDir, { mayLeave: true }),
+    ),
   );
   await waitFor(
     'the orchestrator to be ready',
@@ -410,7 +443,7 @@ async function main() {
 }
 
 /**
- * Until Ctrl-C, or until one of the processes ends by itself.
+ * Until Ctrl-C, or until one of the processes dies. A drained worker leaves, and the rest goes on.
  *
  * @param {Running} running
  */
@@ -418,7 +451,7 @@ async function keepRunning(running) {
   step('Running. Ctrl-C stops everything');
   await waitUntil(
     () => {
-      if (!running.stopping) refuseDead(running.services);
+      running.check();
       return running.stopping;
     },
     { timeoutMs: Number.POSITIVE_INFINITY, everyMs: 500 },

@@ -267,6 +267,7 @@ export class Dispatcher {
         countAttempt: mayHaveStarted,
         outcome: mayHaveStarted ? 'worker_lost' : 'handed_back',
         error: null,
+        durationMs: null,
       },
     ]);
     this.workers.pool.release(held.executionId, held.attempt);

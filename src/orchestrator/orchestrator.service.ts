@@ -3,8 +3,15 @@ import { OrchestratorConfigService } from '../config/orchestrator-config.service
 import type { Acceptance, ExecutionRecord, NewExecution } from '../store/execution-store.js';
 import { type ExecutionState, isTerminal } from '../store/transitions.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
-import { explain } from './api/problem.filter.js';
-import { type FieldProblem, invalidRequest, type Problem, ProblemException } from './api/problem.js';
+import { AWAY_RETRY_AFTER_S, awayReason, explain } from './api/problem.filter.js';
+import {
+  type FieldProblem,
+  invalidRequest,
+  nothingAccepted,
+  type Problem,
+  ProblemException,
+  unknownOutcome,
+} from './api/problem.js';
 import { Shutdown } from './api/shutdown.js';
 import { Completions } from './completions.js';
 import { idOfKey, uuidV7 } from './flow-identity.js';
@@ -51,7 +58,7 @@ export class OrchestratorService {
 
   /**
    * Accepts one flow. `message` is a parsed body that nobody has checked yet (see `FlowExecutionMessage`).
-   * @throws ProblemException 422 with pointers, 413, or 503 with Retry-After when nothing is accepted at present
+   * @throws ProblemException 422 with pointers, 413, or 503 with Retry-After, which says whether it may be accepted
    */
   async executeFlow(message: unknown, options: ExecuteOptions = {}): Promise<ExecuteOutcome> {
     this.refuseIfClosed();
@@ -85,8 +92,7 @@ export class OrchestratorService {
       ? { reason: 'this instance is shutting down; another one, or its successor, takes it', retryAfterS: 1 }
       : this.intake.refusal();
     if (refusal) {
-      const detail = `${refusal.reason}. Nothing was accepted: send it again in ${refusal.retryAfterS} s`;
-      throw new ProblemException('unavailable', detail, { retryAfterS: refusal.retryAfterS });
+      throw nothingAccepted(refusal.reason, refusal.retryAfterS);
     }
   }
 
@@ -109,7 +115,7 @@ export class OrchestratorService {
 
   private async submit(execution: NewExecution, idempotencyKey?: string): Promise<Submitted> {
     const { executionId, requestHash } = execution;
-    const acceptance: Acceptance = await this.intake.submit(execution);
+    const acceptance = await this.accept(execution, idempotencyKey);
     if (acceptance.kind === 'created') {
       return { executionId, status: 'accepted' };
     }
@@ -117,6 +123,22 @@ export class OrchestratorService {
       throw conflict(executionId, acceptance.state, idempotencyKey);
     }
     return { executionId, status: acceptance.state };
+  }
+
+  private async accept(execution: NewExecution, idempotencyKey?: string): Promise<Acceptance> {
+    const { executionId } = execution;
+    try {
+      return await this.intake.submit(execution);
+    } catch (error) {
+      const away = awayReason(error);
+      if (away === null) {
+        throw error;
+      }
+      this.logger.warn(`it is unknown whether ${executionId} was accepted: ${(error as Error).message}`);
+      const byKey = isOfKey(executionId, idempotencyKey);
+      const identity = byKey ? 'same Idempotency-Key' : `executionId "${executionId}"`;
+      throw unknownOutcome(away, identity, AWAY_RETRY_AFTER_S);
+    }
   }
 
   private async waitForEnd(executionId: string, options: ExecuteOptions): Promise<ExecutionRecord | null> {
@@ -130,8 +152,12 @@ export class OrchestratorService {
   }
 }
 
+function isOfKey(executionId: string, idempotencyKey?: string): boolean {
+  return idempotencyKey !== undefined && idOfKey(idempotencyKey) === executionId;
+}
+
 function conflict(executionId: string, state: ExecutionState, idempotencyKey?: string): ProblemException {
-  const byKey = idempotencyKey !== undefined && idOfKey(idempotencyKey) === executionId;
+  const byKey = isOfKey(executionId, idempotencyKey);
   const name = byKey
     ? `the Idempotency-Key ${JSON.stringify(idempotencyKey)}`
     : `executionId "${executionId}"`;

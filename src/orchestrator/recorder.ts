@@ -71,16 +71,16 @@ export class Recorder {
       case 'failed':
         return this.failed(task, report, report.error!);
       case 'snoozed':
-        return this.snoozed(task, report.snoozeMs!);
+        return this.snoozed(task, report);
       case 'handed_back':
-        return this.handedBack(task);
+        return this.handedBack(task, report.durationMs ?? null);
     }
   }
 
   /** The worker is gone. @param mayHaveStarted then the attempt counts */
   async lost(task: HeldTaskRef, mayHaveStarted: boolean, reason: string): Promise<void> {
     if (!mayHaveStarted) {
-      return this.handedBack(task);
+      return this.handedBack(task, null);
     }
     const error: Failure = {
       code: 'worker_lost',
@@ -104,24 +104,23 @@ export class Recorder {
         return this.finish(task, 'failed', report, null, error);
       case 'bury':
         return this.finish(task, 'dead', report, null, end.error);
-      case 'retry':
+      case 'retry': {
+        const ended = { ...task, error, countAttempt: true, durationMs: report?.durationMs ?? null };
         await (end.delayMs === 0
-          ? this.requeue(task, error, true)
-          : this.retry({ ...task, error, countAttempt: true, outcome: 'failed', delayMs: end.delayMs }));
+          ? this.requeue({ ...ended, outcome: 'worker_lost' })
+          : this.retry({ ...ended, outcome: 'failed', delayMs: end.delayMs }));
+      }
     }
   }
 
-  private async snoozed(task: HeldTaskRef, delayMs: number): Promise<void> {
-    await this.retry({ ...task, error: null, countAttempt: false, outcome: 'snoozed', delayMs });
+  private async snoozed(task: HeldTaskRef, { snoozeMs = 0, durationMs }: TaskReport): Promise<void> {
+    const end = { error: null, countAttempt: false, outcome: 'snoozed' as const };
+    await this.retry({ ...task, ...end, delayMs: snoozeMs, durationMs: durationMs ?? null });
   }
 
-  private async handedBack(task: HeldTaskRef): Promise<void> {
-    const record = await this.persist(() => this.store.get(task.executionId));
-    if (record?.cancelRequestedAt != null && record.attempt === task.attempt) {
-      await this.finish(task, 'cancelled', null, null, CANCELLED);
-    } else {
-      await this.requeue(task, null, false);
-    }
+  /** One whose cancel was asked for is not given out again: the record ends it as cancelled instead. */
+  private async handedBack(task: HeldTaskRef, durationMs: number | null): Promise<void> {
+    await this.requeue({ ...task, error: null, countAttempt: false, outcome: 'handed_back', durationMs });
   }
 
   private async finish(
@@ -154,10 +153,9 @@ export class Recorder {
     this.stager.kick();
   }
 
-  private async requeue(task: HeldTaskRef, error: Failure | null, countAttempt: boolean): Promise<void> {
-    const outcome = countAttempt ? 'worker_lost' : 'handed_back';
-    const recorded = await this.requeues.add({ ...task, error, countAttempt, outcome });
-    this.settle(task, recorded);
+  private async requeue(requeue: Requeue): Promise<void> {
+    const recorded = await this.requeues.add(requeue);
+    this.settle(requeue, recorded);
     this.stager.kick();
   }
 

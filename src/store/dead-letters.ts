@@ -11,7 +11,7 @@ interface LetterRow {
   letter: string;
 }
 
-/** Messages that could not be understood or delivered, kept until somebody takes them. */
+/** Messages that could not be understood or delivered, kept until they are deleted or too old. */
 export class DeadLetters {
   constructor(private readonly session: StoreSession) {}
 
@@ -37,14 +37,20 @@ export class DeadLetters {
     return { items, nextCursor: found.length > limit ? (items.at(-1)?.id ?? null) : null };
   }
 
-  /** Removes it: of two that take the same letter, one gets it. */
-  async take(id: string): Promise<DeadLetter | null> {
+  async get(id: string): Promise<DeadLetter | null> {
     const known = readId(id);
     if (known === null) return null;
     const [row] = await this.session.rows(
-      sql<LetterRow>`delete from dead_letters where id = ${known} returning id, at, letter`,
+      sql<LetterRow>`select id, at, letter from dead_letters where id = ${known}`,
     );
     return row === undefined ? null : toLetter(row);
+  }
+
+  async delete(id: string): Promise<boolean> {
+    const known = readId(id);
+    if (known === null) return false;
+    const gone = await this.session.rows(sql`delete from dead_letters where id = ${known} returning id`);
+    return gone.length > 0;
   }
 }
 

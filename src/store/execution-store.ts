@@ -129,12 +129,17 @@ export abstract class ExecutionStore {
     limit: number,
     cursor?: string,
   ): Promise<{ items: DeadLetter[]; nextCursor: string | null }>;
-  /** Removes it; of two callers, one gets it. @returns null if it is not there */
-  abstract takeDeadLetter(id: string): Promise<DeadLetter | null>;
+  /** @returns null if it is not there */
+  abstract getDeadLetter(id: string): Promise<DeadLetter | null>;
+  /** @returns false if it was not there */
+  abstract deleteDeadLetter(id: string): Promise<boolean>;
 
   // ---- upkeep ------------------------------------------------------------------------------------------------
 
-  /** Deletes up to `limit` executions that ended more than `olderThanMs` ago. @returns how many */
+  /**
+   * Deletes executions that ended, and dead letters that were added, more than `olderThanMs` ago: up to `limit` in all,
+   * executions first. @returns how many; less than `limit` = nothing that old is left
+   */
   abstract prune(olderThanMs: number, limit: number): Promise<number>;
 
   // ---- the lease: who is the leader --------------------------------------------------------------------------
@@ -207,6 +212,8 @@ interface EndedAttempt extends HeldTaskRef {
   /** True = the next attempt is `attempt + 1`; false = it keeps its number (hand-back, snooze, never started). */
   countAttempt: boolean;
   error: Failure | null;
+  /** By the worker's monotonic clock, ms; null when it never started, or nobody is left to say. */
+  durationMs: number | null;
   /** What to call the end in `attempts`. */
   outcome: 'failed' | 'snoozed' | 'worker_lost' | 'handed_back';
 }

@@ -154,8 +154,11 @@ class KyselyExecutionStore extends ExecutionStore {
   ): Promise<{ items: DeadLetter[]; nextCursor: string | null }> {
     return this.letters.list(limit, cursor);
   }
-  takeDeadLetter(id: string): Promise<DeadLetter | null> {
-    return this.letters.take(id);
+  getDeadLetter(id: string): Promise<DeadLetter | null> {
+    return this.letters.get(id);
+  }
+  deleteDeadLetter(id: string): Promise<boolean> {
+    return this.letters.delete(id);
   }
 
   prune(olderThanMs: number, limit: number): Promise<number> {

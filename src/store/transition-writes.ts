@@ -9,7 +9,7 @@ import type {
   TaskRef,
 } from './execution-store.js';
 import { type Row, type RowShape, rowShape } from './dialect.js';
-import { appendAttempt } from './attempt-sql.js';
+import { appendAttempt, startOfAttempt } from './attempt-sql.js';
 import { LEADER_LEASE } from './leases.js';
 import { inOrder, storableJson, toJson } from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
@@ -34,6 +34,7 @@ const ENDED_ROW = rowShape({
   worker_id: 'text',
   counted: 'integer',
   delay_ms: 'bigint',
+  duration_ms: 'double precision',
   entry: 'text',
 });
 
@@ -78,7 +79,7 @@ export class TransitionWrites {
   /** `complete`, `fail`, `abort` or `bury`. */
   finish(ends: FinishedAttempt[]): Promise<Set<string>> {
     return this.update(FINISHED_ROW, inOrder(ends).map(finishedRow), {
-      set: sql`state = given.state, finished_at = clock.now, duration_ms = given.duration_ms,
+      set: sql`state = given.state, started_at = ${startOfAttempt}, finished_at = clock.now, duration_ms = given.duration_ms,
         error = case when given.state = ${endOf('abort')} then coalesce(given.error, executions.cancel_error) else given.error end,
         timeline = given.timeline, result = given.result`,
       where: sql`${sameHolder} and ${mayEndAs('given.state')}`,
@@ -122,7 +123,7 @@ export class TransitionWrites {
     return this.session.transaction(async (trx) => {
       const changed = await this.updateIn(trx, ENDED_ROW, rows, {
         set: sql`${set}, attempt = executions.attempt + given.counted, available_at = clock.now + given.delay_ms,
-          past_attempts = ${appendAttempt(sql`given.entry`)}, worker_id = null, assigned_at = null, started_at = null`,
+          past_attempts = ${appendAttempt(sql`given.entry`, startOfAttempt)}, worker_id = null, assigned_at = null, started_at = null`,
         where: sql`${sameHolder} and ${allowed} and executions.cancel_requested_at is null`,
       });
       if (changed.size < rows.length) {
@@ -186,6 +187,7 @@ function endedRow(ended: Requeue, delayMs: number): Row {
     ...heldRow(ended),
     counted: ended.countAttempt ? 1 : 0,
     delay_ms: delayMs,
+    duration_ms: ended.durationMs,
     entry: JSON.stringify({ attempt, workerId, outcome, error }).slice(0, -1),
   };
 }

@@ -87,7 +87,7 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
       return;
     }
     const limitMs = this.config.deadHeartbeats * this.config.heartbeatIntervalMs;
-    for (const { workerId, lastHeartbeatAtMs } of [...this.pool.all()]) {
+    for (const { workerId, lastHeartbeatAtMs } of this.pool.all()) {
       if (performance.now() - lastHeartbeatAtMs > limitMs) {
         this.forget(workerId);
       }

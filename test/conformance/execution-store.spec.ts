@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { type ExecutionStore, InvalidCursorError } from '../../src/store/execution-store.js';
 import { EXECUTION_STATES, type TerminalState } from '../../src/store/transitions.js';
@@ -14,6 +15,17 @@ import {
 } from './store-adapters.js';
 
 const FAILURE = { code: 'node_failed', message: 'no', retryable: true };
+
+const letter = {
+  source: 'flow.results',
+  exchange: '',
+  routingKey: 'flow.results',
+  reason: 'expected JSON, got "\u0000\ud800"',
+  messageType: null,
+  executionId: null,
+  headers: { 'x-death': [{ count: 1 }] },
+  body: Buffer.from('not json').toString('base64'),
+};
 
 describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name', (adapter) => {
   let store: ExecutionStore;
@@ -750,18 +762,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
   });
 
   describe('dead letters', () => {
-    const letter = {
-      source: 'flow.results',
-      exchange: '',
-      routingKey: 'flow.results',
-      reason: 'expected JSON, got "\u0000\ud800"',
-      messageType: null,
-      executionId: null,
-      headers: { 'x-death': [{ count: 1 }] },
-      body: Buffer.from('not json').toString('base64'),
-    };
-
-    it('keeps letters, newest first, until they are taken', async () => {
+    it('keeps letters, newest first, until they are deleted', async () => {
       await store.addDeadLetters([letter, { ...letter, source: 'second' }]);
       await store.addDeadLetters([{ ...letter, source: 'third' }]);
       const first = await store.listDeadLetters(2);
@@ -772,9 +773,15 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
         nextCursor: null,
       });
       const [oldest] = rest.items;
-      expect(await store.takeDeadLetter(oldest!.id)).toEqual(oldest);
-      expect(await store.takeDeadLetter(oldest!.id)).toBeNull();
-      expect(await store.takeDeadLetter('unknown')).toBeNull();
+      expect(await store.getDeadLetter(oldest!.id)).toEqual(oldest);
+      expect(await store.getDeadLetter(oldest!.id)).toEqual(oldest);
+      expect(await store.deleteDeadLetter(oldest!.id)).toBe(true);
+      expect(await store.deleteDeadLetter(oldest!.id)).toBe(false);
+      expect(await store.getDeadLetter(oldest!.id)).toBeNull();
+      for (const id of ['unknown', '0', '1.5', '9'.repeat(30)]) {
+        expect(await store.getDeadLetter(id)).toBeNull();
+        expect(await store.deleteDeadLetter(id)).toBe(false);
+      }
       expect((await store.listDeadLetters(10)).items).toHaveLength(2);
     });
   });
@@ -800,6 +807,21 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(await store.accept([newExecution({ executionId: done[0]!.executionId, labels })])).toEqual([
         { kind: 'created' },
       ]);
+    });
+
+    it('deletes dead letters that are old enough, oldest first, under the same limit', async () => {
+      const [done] = await heldExecutions(store, 1);
+      await store.finish([finished(done!)]);
+      await store.addDeadLetters(['1', '2', '3', '4'].map((source) => ({ ...letter, source })));
+      const left = async (): Promise<string[]> =>
+        (await store.listDeadLetters(10)).items.map(({ source }) => source);
+      expect(await store.prune(60_000, 10)).toBe(0);
+      expect(await left()).toEqual(['4', '3', '2', '1']);
+      await delay(20);
+      expect(await store.prune(0, 3)).toBe(3);
+      expect([await store.get(done!.executionId), await left()]).toEqual([null, ['4', '3']]);
+      expect(await store.prune(0, 3)).toBe(2);
+      expect(await left()).toEqual([]);
     });
   });
 

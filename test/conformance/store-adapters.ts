@@ -158,7 +158,7 @@ export function finished(task: Assignment, given: Partial<FinishedAttempt> = {})
 }
 
 export function ended(task: Assignment, given: Partial<Requeue> = {}): Requeue {
-  return { ...task, countAttempt: true, error: null, outcome: 'failed', ...given };
+  return { ...task, countAttempt: true, error: null, durationMs: null, outcome: 'failed', ...given };
 }
 
 export async function recordOf(store: ExecutionStore, executionId: string): Promise<ExecutionRecord> {

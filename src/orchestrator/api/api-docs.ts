@@ -1,6 +1,15 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiResponse, ApiProperty, ApiSchema } from '@nestjs/swagger';
-import type { FieldProblem, Problem } from './problem.js';
+import {
+  type FieldProblem,
+  invalidParameter,
+  invalidRequest,
+  nothingAccepted,
+  notFound,
+  type Problem,
+  ProblemException,
+  unknownOutcome,
+} from './problem.js';
 
 /** What the controllers share to describe themselves. */
 
@@ -53,24 +62,81 @@ const MEANINGS = {
   413: 'The body is too large; the limit is named',
   415: 'The body has to be application/json',
   422: 'The body is not valid; `errors` points at every fault',
-  503: 'Not now: broker or database away, backlog full, or shutting down. Nothing was accepted',
+  503: 'Not now: broker or database away, backlog full, or shutting down; the same request may be sent again',
 } as const;
 export type DocumentedStatus = keyof typeof MEANINGS;
+
+/** What each status looks like on the routes that take flows and show executions; other routes bring their own. */
+const EXAMPLES: Record<DocumentedStatus, ProblemException[]> = {
+  400: [
+    new ProblemException(
+      'malformed-body',
+      'expected JSON, got 12 characters that are not: Unterminated string in JSON at position 12',
+    ),
+  ],
+  404: [notFound('execution', 'exec-456')],
+  409: [
+    new ProblemException(
+      'state-conflict',
+      'expected an execution that has not ended, got "exec-456", which is completed',
+    ),
+  ],
+  413: [new ProblemException('too-large', 'expected a body of at most 1048576 bytes, got a larger one')],
+  415: [
+    new ProblemException(
+      'unsupported-media-type',
+      'expected Content-Type application/json, got "text/plain"',
+    ),
+  ],
+  422: [invalidRequest([{ pointer: '/flowData/nodes/0/type', message: 'expected a value, got nothing' }])],
+  503: [
+    nothingAccepted('the broker is away: connect ECONNREFUSED 127.0.0.1:5672', 5),
+    unknownOutcome('the database cannot be reached', 'executionId "exec-456"', 2),
+  ],
+};
+
+/** For the routes that take no flows in. */
+export const DATABASE_AWAY = new ProblemException(
+  'unavailable',
+  'the database cannot be reached; nothing is lost, send the same request again',
+);
+export const BAD_LIMIT = invalidParameter([
+  { parameter: 'limit', message: 'expected a whole number from 1 to 200, got 500' },
+]);
 
 const RETRY_AFTER = {
   'Retry-After': { description: 'Seconds after which to try again', schema: { type: 'integer' as const } },
 };
 
-/** The problems a route may answer with. */
-export function ApiProblems(...statuses: DocumentedStatus[]): MethodDecorator {
+/**
+ * The problems a route may answer with: a status, or examples of the route's own in its place. Without an example
+ * for each, the pages would show one and the same for all.
+ */
+export function ApiProblems(...given: (DocumentedStatus | ProblemException)[]): MethodDecorator {
+  const problems = given.flatMap((one) => (typeof one === 'number' ? EXAMPLES[one] : [one]));
+  const statuses = new Set(problems.map(({ problem }) => problem.status as DocumentedStatus));
   return applyDecorators(
-    ...statuses.map((status) =>
+    ...[...statuses].map((status) =>
       ApiResponse({
         status,
         description: MEANINGS[status],
         ...(status === 503 && { headers: RETRY_AFTER }),
-        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+        content: {
+          'application/problem+json': {
+            schema: { $ref: '#/components/schemas/Problem' },
+            examples: examplesOf(problems.filter(({ problem }) => problem.status === status)),
+          },
+        },
       }),
     ),
+  );
+}
+
+function examplesOf(problems: ProblemException[]): Record<string, { summary: string; value: Problem }> {
+  return Object.fromEntries(
+    problems.map(({ problem }, index) => [
+      `${problem.status}-${index + 1}`,
+      { summary: problem.detail, value: problem },
+    ]),
   );
 }

@@ -13,9 +13,9 @@ export class DeadLettersQuery extends PageQuery {
   @ApiProperty({
     type: 'string',
     enum: [...DEAD_LETTER_KINDS],
-    default: 'execution',
     required: false,
-    description: '`execution`: attempts are used up; `message`: could not be read or delivered.',
+    description:
+      '`execution`: attempts are used up; `message`: could not be read or delivered. Unset = `execution`.',
   })
   kind: DeadLetterKind = 'execution';
 }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { QueueManagementService } from '../../queue/queue-management.service.js';
-import { type DeadLetter, ExecutionStore } from '../../store/execution-store.js';
+import { type DeadLetter, type ExecutionRecord, ExecutionStore } from '../../store/execution-store.js';
 import { isValidId } from '../flow-identity.js';
 import { Stager } from '../stager.js';
 import type {
@@ -10,7 +10,7 @@ import type {
   ReplayedView,
 } from './dead-letter.dto.js';
 import { toSummaryView } from './execution-view.js';
-import { type BulkReplayRequest, toFilter } from './list-query.dto.js';
+import { assertNarrowed, type BulkReplayRequest, toFilter } from './list-query.dto.js';
 import { notFound, ProblemException } from './problem.js';
 
 const PAGE = 200;
@@ -41,24 +41,55 @@ export class DeadLettersService {
 
   /** @param id of a dead execution, or of a dead message @throws ProblemException 404 or 409 */
   async replay(id: string): Promise<ReplayedView> {
-    if (!isValidId(id)) {
-      throw notFound('dead letter', id);
+    const found = await this.find(id);
+    if ('letter' in found) {
+      return this.replayMessage(found.letter);
     }
-    const execution = await this.store.get(id);
-    if (execution === null) {
-      return this.replayMessage(id);
-    }
-    const changed = execution.state === 'dead' ? await this.store.replay([id]) : new Set();
+    const { state } = found.execution;
+    const changed = state === 'dead' ? await this.store.replay([id]) : new Set();
     if (!changed.has(id)) {
-      const detail = `expected a dead execution, got "${id}", which is ${execution.state}`;
-      throw new ProblemException('state-conflict', detail);
+      throw new ProblemException(
+        'state-conflict',
+        `expected a dead execution, got "${id}", which is ${state}`,
+      );
     }
     this.stager.kick();
     return { id, kind: 'execution', status: 'queued' };
   }
 
-  /** Replays dead executions that match, newest first. */
+  /** Deletes a dead message. @throws ProblemException 404, or 409 for an execution */
+  async delete(id: string): Promise<void> {
+    const found = await this.find(id);
+    if ('execution' in found) {
+      throw anExecution(id);
+    }
+    if (!(await this.store.deleteDeadLetter(id))) {
+      throw notFound('dead letter', id);
+    }
+  }
+
+  /** An execution may have a number for its id, as messages do: it is meant if it is a dead letter itself. */
+  private async find(id: string): Promise<{ execution: ExecutionRecord } | { letter: DeadLetter }> {
+    if (!isValidId(id)) {
+      throw notFound('dead letter', id);
+    }
+    const execution = await this.store.get(id);
+    if (execution?.state === 'dead') {
+      return { execution };
+    }
+    const letter = await this.store.getDeadLetter(id);
+    if (letter !== null) {
+      return { letter };
+    }
+    if (execution === null) {
+      throw notFound('dead letter', id);
+    }
+    return { execution };
+  }
+
+  /** Replays dead executions that match, newest first. @throws ProblemException 422 if it would be all of them by a slip */
   async replayAll(request: BulkReplayRequest): Promise<BulkReplayedView> {
+    assertNarrowed(request);
     const { ids, more } = await this.findDead(request);
     const changed = ids.length === 0 ? new Set<string>() : await this.store.replay(ids);
     if (changed.size > 0) {
@@ -83,29 +114,25 @@ export class DeadLettersService {
     return { ids, more: true };
   }
 
-  private async replayMessage(id: string): Promise<ReplayedView> {
-    const letter = await this.store.takeDeadLetter(id);
-    if (letter === null) {
-      throw notFound('dead letter', id);
-    }
-    if ((await this.republish(letter)) === 'unroutable') {
-      await this.store.addDeadLetters([letter]);
-      const target = `exchange "${letter.exchange}" with the routing key "${letter.routingKey}"`;
+  /** Deleted only when the broker has it: a crash in between repeats the message, and the record takes each end once. */
+  private async replayMessage(letter: DeadLetter): Promise<ReplayedView> {
+    const { id, exchange, routingKey } = letter;
+    if ((await this.queues.republish(letter)) === 'unroutable') {
+      const target = `exchange "${exchange}" with the routing key "${routingKey}"`;
       throw new ProblemException(
         'state-conflict',
         `no queue takes messages from ${target} at present; it was kept`,
       );
     }
+    await this.store.deleteDeadLetter(id);
     return { id, kind: 'message', status: 'republished' };
   }
+}
 
-  /** A letter that could not be sent goes back to where it was. */
-  private async republish(letter: DeadLetter): Promise<'routed' | 'unroutable'> {
-    try {
-      return await this.queues.republish(letter);
-    } catch (error) {
-      await this.store.addDeadLetters([letter]);
-      throw error;
-    }
-  }
+/** 409 for one that is to be deleted and is no message. */
+export function anExecution(id: string): ProblemException {
+  return new ProblemException(
+    'state-conflict',
+    `expected a dead message, got the execution "${id}": executions are deleted by retention (RETENTION_MS)`,
+  );
 }

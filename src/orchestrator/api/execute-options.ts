@@ -4,7 +4,7 @@ import { type FieldProblem, invalidParameter } from './problem.js';
 export interface RequestedOptions {
   waitMs: number;
   idempotencyKey?: string;
-  /** `wait=N`, when the wish in `Prefer` was taken up. */
+  /** `wait=N`, when the wish in `Prefer` was taken up: N as it was cut. */
   preferenceApplied?: string;
 }
 
@@ -40,11 +40,11 @@ export function readExecuteOptions(
     throw invalidParameter(problems);
   }
   const preferred = waitMs === undefined ? PREFERRED_WAIT.exec(prefer ?? '')?.[1] : undefined;
-  return {
-    waitMs: preferred === undefined ? Number(waitMs ?? 0) : Math.min(Number(preferred) * 1_000, waitLimitMs),
-    idempotencyKey,
-    ...(preferred !== undefined && { preferenceApplied: `wait=${preferred}` }),
-  };
+  if (preferred === undefined) {
+    return { waitMs: Number(waitMs ?? 0), idempotencyKey };
+  }
+  const appliedMs = Math.min(Number(preferred) * 1_000, waitLimitMs);
+  return { waitMs: appliedMs, idempotencyKey, preferenceApplied: `wait=${Math.floor(appliedMs / 1_000)}` };
 }
 
 function isWait(value: unknown, limitMs: number): boolean {

@@ -166,7 +166,7 @@ export class SubmittedView {
     type: 'string',
     enum: [...EXECUTION_STATES, 'cancelling'],
     example: 'accepted',
-    description: '`cancelling`: its worker was told to abort it.',
+    description: '`cancelling`: its worker is to abort it.',
   })
   status!: ExecutionState | 'cancelling';
 }

@@ -10,10 +10,11 @@ import {
 } from '@nestjs/swagger';
 import { IsOptional, Matches } from 'class-validator';
 import type { FastifyReply } from 'fastify';
-import { ApiProblems, EXECUTIONS_TAG } from './api-docs.js';
+import { ApiProblems, BAD_LIMIT, DATABASE_AWAY, EXECUTIONS_TAG } from './api-docs.js';
 import { ExecutionPageView, ExecutionView, SubmittedView } from './execution.dto.js';
 import { ExecutionsService } from './executions.service.js';
 import { ListQuery } from './list-query.dto.js';
+import { invalidRequest, ProblemException } from './problem.js';
 import { BODY_PIPE, expected, QUERY_PIPE } from './validation.js';
 
 @ApiSchema({ name: 'CancelRequest' })
@@ -24,6 +25,17 @@ export class CancelRequest {
   reason?: string;
 }
 
+const BAD_REASON = invalidRequest([
+  {
+    pointer: '/reason',
+    message: 'expected 1 to 500 characters without control characters, got ""',
+  },
+]);
+const STILL_TO_RUN = new ProblemException(
+  'state-conflict',
+  'expected an execution that is failed, cancelled or dead, got "exec-456", which is queued: it is still to run',
+);
+
 @ApiTags(EXECUTIONS_TAG)
 @Controller('orchestrator/executions')
 export class ExecutionsController {
@@ -32,7 +44,7 @@ export class ExecutionsController {
   @Get()
   @ApiOperation({ summary: 'Executions, newest first', operationId: 'listExecutions' })
   @ApiOkResponse({ type: ExecutionPageView })
-  @ApiProblems(400, 503)
+  @ApiProblems(BAD_LIMIT, DATABASE_AWAY)
   list(@Query(QUERY_PIPE) query: ListQuery): Promise<ExecutionPageView> {
     return this.executions.list(query);
   }
@@ -44,7 +56,7 @@ export class ExecutionsController {
   })
   @ApiParam({ name: 'executionId', type: 'string' })
   @ApiOkResponse({ type: ExecutionView })
-  @ApiProblems(404, 503)
+  @ApiProblems(404, DATABASE_AWAY)
   find(@Param('executionId') executionId: string): Promise<ExecutionView> {
     return this.executions.find(executionId);
   }
@@ -54,8 +66,11 @@ export class ExecutionsController {
   @ApiOperation({ summary: 'Cancel it; again is harmless', operationId: 'cancelExecution' })
   @ApiParam({ name: 'executionId', type: 'string' })
   @ApiOkResponse({ type: SubmittedView, description: 'It is cancelled.' })
-  @ApiAcceptedResponse({ type: SubmittedView, description: 'Its worker was told to abort it.' })
-  @ApiProblems(404, 409, 422, 503)
+  @ApiAcceptedResponse({
+    type: SubmittedView,
+    description: 'The wish is on record; its worker is to abort it.',
+  })
+  @ApiProblems(404, 409, BAD_REASON, DATABASE_AWAY)
   async cancel(
     @Param('executionId') executionId: string,
     @Body(BODY_PIPE) { reason }: CancelRequest,
@@ -76,7 +91,7 @@ export class ExecutionsController {
   })
   @ApiParam({ name: 'executionId', type: 'string' })
   @ApiAcceptedResponse({ type: SubmittedView })
-  @ApiProblems(404, 409, 503)
+  @ApiProblems(404, STILL_TO_RUN, DATABASE_AWAY)
   retry(@Param('executionId') executionId: string): Promise<SubmittedView> {
     return this.executions.retry(executionId);
   }

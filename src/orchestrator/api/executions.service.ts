@@ -1,5 +1,5 @@
-import { Injectable } from '@nestjs/common';
-import { type ExecutionRecord, ExecutionStore } from '../../store/execution-store.js';
+import { Injectable, Logger } from '@nestjs/common';
+import { type Cancellation, type ExecutionRecord, ExecutionStore } from '../../store/execution-store.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
 import { isValidId } from '../flow-identity.js';
 import { Stager } from '../stager.js';
@@ -13,6 +13,8 @@ import { WaitingFactsReader } from './waiting-facts.js';
 /** Looking at executions on record, and the two things that a client may do to one: cancel it, try it again. */
 @Injectable()
 export class ExecutionsService {
+  private readonly logger = new Logger(ExecutionsService.name);
+
   constructor(
     private readonly store: ExecutionStore,
     private readonly workers: WorkerManagementService,
@@ -48,11 +50,9 @@ export class ExecutionsService {
       case 'cancelled':
         this.metrics.recorded('cancelled', null);
         return { executionId, status: 'cancelled' };
-      case 'requested': {
-        const { workerId, attempt } = cancellation;
-        await this.workers.cancelOnWorker(workerId, { executionId, attempt, reason });
+      case 'requested':
+        await this.tellWorker(executionId, cancellation, reason);
         return { executionId, status: 'cancelling' };
-      }
       case 'ended':
         if (cancellation.state === 'cancelled') {
           return { executionId, status: 'cancelled' };
@@ -61,6 +61,20 @@ export class ExecutionsService {
           'state-conflict',
           `expected an execution that has not ended, got "${executionId}", which is ${cancellation.state}`,
         );
+    }
+  }
+
+  /** The wish is on record: an answer that denied it would be wrong, even if the worker cannot be told now. */
+  private async tellWorker(
+    executionId: string,
+    { workerId, attempt }: Extract<Cancellation, { kind: 'requested' }>,
+    reason: string,
+  ): Promise<void> {
+    try {
+      await this.workers.cancelOnWorker(workerId, { executionId, attempt, reason });
+    } catch (error) {
+      const { message } = error as Error;
+      this.logger.warn(`worker ${workerId} was not told to cancel ${executionId}: ${message}`);
     }
   }
 

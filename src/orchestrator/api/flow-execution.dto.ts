@@ -10,22 +10,18 @@ import {
   Matches,
   Max,
   Min,
-  ValidateIf,
   ValidateNested,
 } from 'class-validator';
 import { type Backoff, type FlowData, ID_PATTERN, type RetryPolicy } from '../../queue/contracts/flow.js';
 import type { FlowExecutionMessage } from '../../queue/contracts/flow-execution.js';
 import { DEFAULT_PRIORITY, PRIORITIES, type Priority } from '../../queue/priority.js';
-import { expected } from './validation.js';
+import { expected, MayBeMissing } from './validation.js';
 
 const DAY_MS = 86_400_000;
 const LONGEST_DELAY_MS = 365 * DAY_MS;
 const ID = expected('1 to 128 letters, digits, _ . : or -');
 const whole = (from: number, to: number): ReturnType<typeof expected> =>
   expected(`a whole number from ${from} to ${to}`);
-
-/** May be left out; null is not the same as left out. */
-const MayBeMissing = (): PropertyDecorator => ValidateIf((_, value) => value !== undefined);
 
 function WholeNumber(from: number, to: number): PropertyDecorator {
   return (target, key) => {

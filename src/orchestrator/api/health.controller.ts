@@ -41,7 +41,7 @@ export class HealthController {
     operationId: 'ready',
   })
   @ApiOkResponse({ type: ReadinessView })
-  @ApiProblems(503)
+  @ApiProblems(partsDown({ broker: { state: 'away', reason: 'connect ECONNREFUSED 127.0.0.1:5672' } }))
   async ready(): Promise<ReadinessView> {
     const { details } = await this.checks
       .check([
@@ -63,7 +63,10 @@ export class HealthController {
 }
 
 function notReady(error: ServiceUnavailableException): ProblemException {
-  const { error: failed = {} } = error.getResponse() as { error?: Record<string, Indication> };
+  return partsDown((error.getResponse() as { error?: Record<string, Indication> }).error ?? {});
+}
+
+function partsDown(failed: Record<string, Indication>): ProblemException {
   const errors = Object.entries(failed).map(([name, { state, reason }]) => ({
     message: `expected ${name} to be up, got ${state}${reason ? `: ${reason}` : ''}`,
   }));

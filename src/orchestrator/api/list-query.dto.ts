@@ -1,11 +1,23 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsIn, IsInt, IsOptional, IsRFC3339, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
+import {
+  IsBoolean,
+  IsIn,
+  IsInt,
+  IsOptional,
+  IsRFC3339,
+  IsString,
+  Matches,
+  Max,
+  MaxLength,
+  Min,
+} from 'class-validator';
 import { ID_PATTERN } from '../../queue/contracts/flow.js';
 import { PRIORITIES, type Priority } from '../../queue/priority.js';
 import type { ExecutionFilter } from '../../store/execution-store.js';
 import { EXECUTION_STATES, type ExecutionState } from '../../store/transitions.js';
-import { expected } from './validation.js';
+import { invalidRequest, type ProblemException } from './problem.js';
+import { expected, MayBeMissing } from './validation.js';
 
 const LONGEST_CURSOR = 1_000;
 const ID = expected('1 to 128 letters, digits, _ . : or -');
@@ -28,7 +40,7 @@ export class PageQuery {
   @IsInt(expected('a whole number from 1 to 200'))
   @Min(1, expected('a whole number from 1 to 200'))
   @Max(200, expected('a whole number from 1 to 200'))
-  @ApiProperty({ type: 'integer', required: false, minimum: 1, maximum: 200, default: 50 })
+  @ApiProperty({ type: 'integer', required: false, minimum: 1, maximum: 200, description: 'Unset = 50.' })
   limit: number = 50;
 
   @IsOptional()
@@ -81,14 +93,18 @@ export class ListQuery extends PageQuery implements Narrowing {
     type: 'string',
     isArray: true,
     required: false,
-    description: '`name:value`; repeat it, and all must match.',
-    example: ['team:billing'],
+    description: '`name:value`, for example `team:billing`; repeat it, and all must match.',
   })
   label?: string[];
 
   @IsOptional()
   @IsRFC3339(TIME)
-  @ApiProperty({ type: 'string', format: 'date-time', required: false, description: 'Inclusive.' })
+  @ApiProperty({
+    type: 'string',
+    format: 'date-time',
+    required: false,
+    description: 'Inclusive; for example `2026-01-31T12:00:00Z`.',
+  })
   createdAfter?: string;
 
   @IsOptional()
@@ -99,12 +115,12 @@ export class ListQuery extends PageQuery implements Narrowing {
 
 /** The body of a bulk replay. */
 export class BulkReplayRequest implements Narrowing {
-  @IsOptional()
+  @MayBeMissing()
   @Matches(new RegExp(ID_PATTERN), ID)
   @ApiProperty({ type: 'string', required: false })
   flowId?: string;
 
-  @IsOptional()
+  @MayBeMissing()
   @Transform(asList)
   @Matches(LABEL, { each: true, ...LABEL_RULE })
   @ApiProperty({
@@ -115,26 +131,51 @@ export class BulkReplayRequest implements Narrowing {
   })
   label?: string[];
 
-  @IsOptional()
+  @MayBeMissing()
   @IsRFC3339(TIME)
   @ApiProperty({ type: 'string', format: 'date-time', required: false, description: 'Inclusive.' })
   createdAfter?: string;
 
-  @IsOptional()
+  @MayBeMissing()
   @IsRFC3339(TIME)
   @ApiProperty({ type: 'string', format: 'date-time', required: false, description: 'Exclusive.' })
   createdBefore?: string;
 
-  @IsOptional()
+  @MayBeMissing()
   @Matches(/^[a-z0-9_]{1,64}$/, expected('a failure code, for example worker_lost'))
   @ApiProperty({ type: 'string', required: false, example: 'worker_lost', description: 'The `error.code`.' })
   errorCode?: string;
+
+  @MayBeMissing()
+  @IsBoolean(expected('true or false'))
+  @ApiProperty({
+    type: 'boolean',
+    required: false,
+    description: 'True instead of any filter: every dead execution.',
+  })
+  all?: boolean;
 
   @IsInt(expected('a whole number from 1 to 1000'))
   @Min(1, expected('a whole number from 1 to 1000'))
   @Max(1000, expected('a whole number from 1 to 1000'))
   @ApiProperty({ type: 'integer', required: false, minimum: 1, maximum: 1000, default: 1000 })
   limit: number = 1000;
+}
+
+const FILTERS = ['flowId', 'label', 'createdAfter', 'createdBefore', 'errorCode'] as const;
+
+/** Nobody replays everything by a slip: a bulk replay names what it means. @throws ProblemException 422 */
+export function assertNarrowed(request: BulkReplayRequest): void {
+  const given = FILTERS.filter((name) => request[name] !== undefined && request[name].length > 0);
+  if (given.length > 0 !== (request.all === true)) {
+    return;
+  }
+  throw notNarrowed(given.length > 0 ? `both "all" and ${given.join(', ')}` : 'neither');
+}
+
+export function notNarrowed(got: string): ProblemException {
+  const message = `expected at least one filter (${FILTERS.join(', ')}), or "all": true for every dead execution, got ${got}`;
+  return invalidRequest([{ pointer: '', message }]);
 }
 
 /** The store's form of a query. */

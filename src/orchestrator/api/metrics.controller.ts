@@ -35,10 +35,10 @@ export class MetricsController {
   @Header('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
   @ApiOperation({ summary: 'Metrics in the Prometheus text format', operationId: 'metrics' })
   @ApiOkResponse({ description: 'The metrics', content: { 'text/plain': { schema: { type: 'string' } } } })
-  @ApiProblems(404)
+  @ApiProblems(switchedOff())
   async read(): Promise<string> {
     if (!this.config.metricsEnabled) {
-      throw new ProblemException('not-found', 'metrics are switched off: set METRICS_ENABLED=true');
+      throw switchedOff();
     }
     await Promise.all([
       this.countOpen().catch((error: Error) => this.note('executions', error)),
@@ -80,4 +80,8 @@ export class MetricsController {
   private note(what: string, error: Error): void {
     this.logger.warn(`/metrics has no fresh figures about ${what}: ${error.message}`);
   }
+}
+
+function switchedOff(): ProblemException {
+  return new ProblemException('not-found', 'metrics are switched off: set METRICS_ENABLED=true');
 }

@@ -5,7 +5,7 @@ import { type Problem, ProblemException, type ProblemKind, problemOf } from './p
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json; charset=utf-8';
 
 /** Seconds after which a client may try again when the store or the broker is away. */
-const RETRY_AFTER_S = 2;
+export const AWAY_RETRY_AFTER_S = 2;
 
 /** Failures of the rooms below that mean "not now". By name: some belong to folders that know nothing of HTTP. */
 const UNAVAILABLE: Record<string, string> = {
@@ -14,6 +14,12 @@ const UNAVAILABLE: Record<string, string> = {
   PublishTimeoutError: 'the message broker did not confirm in time',
   PublishRefusedError: 'the message broker refused the message',
 };
+
+/** What is away, of an error that means no more than that; else null. */
+export function awayReason(error: unknown): string | null {
+  const name = error instanceof Error ? error.name : '';
+  return Object.hasOwn(UNAVAILABLE, name) ? UNAVAILABLE[name]! : null;
+}
 
 /** Turns whatever was thrown into problem+json; what nobody foresaw becomes a 500 without internals, and a log line. */
 @Catch()
@@ -57,11 +63,11 @@ export function explain(
     return { problem: error.problem, retryAfterS: error.retryAfterS };
   }
   const name = error instanceof Error ? error.name : '';
-  const away = Object.hasOwn(UNAVAILABLE, name) ? UNAVAILABLE[name] : undefined;
-  if (away !== undefined) {
+  const away = awayReason(error);
+  if (away !== null) {
     logger.warn(`${name}: ${(error as Error).message}`);
     const detail = `${away}; nothing is lost, send the same request again`;
-    return { problem: problemOf('unavailable', detail), retryAfterS: RETRY_AFTER_S };
+    return { problem: problemOf('unavailable', detail), retryAfterS: AWAY_RETRY_AFTER_S };
   }
   if (name === 'InvalidCursorError') {
     const message = 'expected the nextCursor of the page before, got something else';

@@ -69,6 +69,23 @@ export function notFound(what: string, id: string): ProblemException {
   return new ProblemException('not-found', `there is no ${what} ${JSON.stringify(id.slice(0, 128))}`);
 }
 
+/** 503 before anything was written. */
+export function nothingAccepted(reason: string, retryAfterS: number): ProblemException {
+  const detail = `${reason}. Nothing was accepted: send it again in ${retryAfterS} s`;
+  return new ProblemException('unavailable', detail, { retryAfterS });
+}
+
+/**
+ * 503 for a write that failed and may have been done all the same.
+ * @param identity what makes it harmless to send it again
+ */
+export function unknownOutcome(reason: string, identity: string, retryAfterS: number): ProblemException {
+  const detail =
+    `${reason}. It is unknown whether the request was accepted: ` +
+    `send it again with the ${identity}, and it is one execution either way`;
+  return new ProblemException('unavailable', detail, { retryAfterS });
+}
+
 /** 422 with every fault that was found in a body. */
 export function invalidRequest(errors: FieldProblem[]): ProblemException {
   return new ProblemException('invalid-request', summary('the body', errors), { errors });

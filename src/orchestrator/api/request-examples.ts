@@ -1,3 +1,4 @@
+import type { BulkReplayRequest } from './list-query.dto.js';
 import type { FlowExecutionMessage } from '../../queue/contracts/flow-execution.js';
 
 /** Shown in /docs; a test sends them. */
@@ -24,4 +25,9 @@ export const BATCH_EXAMPLE: { items: FlowExecutionMessage[] } = {
     { ...WITHOUT_ID, labels: { team: 'billing' } },
     { ...WITHOUT_ID, priority: 'low', delayMs: 1_000, retry: { maxAttempts: 2, backoff: { baseMs: 500 } } },
   ],
+};
+
+export const REPLAY_EXAMPLES: Record<string, Partial<BulkReplayRequest>> = {
+  'of one error': { errorCode: 'worker_lost', limit: 100 },
+  'every dead execution': { all: true },
 };

@@ -1,6 +1,7 @@
 import { ValidationPipe } from '@nestjs/common';
 import {
   getMetadataStorage,
+  ValidateIf,
   type ValidationArguments,
   type ValidationError,
   type ValidationOptions,
@@ -13,6 +14,9 @@ import { type FieldProblem, invalidParameter, invalidRequest } from './problem.j
 export function expected(what: string): ValidationOptions {
   return { message: ({ value }: ValidationArguments) => `expected ${what}, got ${preview(value)}` };
 }
+
+/** May be left out; null is not the same as left out. */
+export const MayBeMissing = (): PropertyDecorator => ValidateIf((_, value) => value !== undefined);
 
 const RULES = {
   whitelist: true,

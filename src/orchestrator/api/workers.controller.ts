@@ -4,9 +4,17 @@ import { OrchestratorConfigService } from '../../config/orchestrator-config.serv
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
 import type { WorkerView } from '../../worker/worker-view.js';
 import { ApiProblems, OPERATIONS_TAG } from './api-docs.js';
-import { notFound } from './problem.js';
+import { invalidRequest, notFound, ProblemException } from './problem.js';
 import { BODY_PIPE } from './validation.js';
 import { DrainingView, DrainRequest, WorkerDescription, WorkerListView } from './worker.dto.js';
+
+const BAD_DEADLINE = invalidRequest([
+  { pointer: '/deadlineMs', message: 'expected a whole number from 0 to 86400000, got -1' },
+]);
+const BROKER_AWAY = new ProblemException(
+  'unavailable',
+  'the message broker cannot be reached; nothing is lost, send the same request again',
+);
 
 @ApiTags(OPERATIONS_TAG)
 @Controller('orchestrator/workers')
@@ -27,7 +35,7 @@ export class WorkersController {
   @ApiOperation({ summary: 'One worker', operationId: 'getWorker' })
   @ApiParam({ name: 'workerId', type: 'string' })
   @ApiOkResponse({ type: WorkerDescription })
-  @ApiProblems(404)
+  @ApiProblems(notFound('worker', 'worker-9'))
   find(@Param('workerId') workerId: string): WorkerView {
     const worker = this.workers.find(workerId);
     if (!worker) {
@@ -44,7 +52,7 @@ export class WorkersController {
   })
   @ApiParam({ name: 'workerId', type: 'string' })
   @ApiAcceptedResponse({ type: DrainingView })
-  @ApiProblems(404, 422, 503)
+  @ApiProblems(notFound('live worker', 'worker-9'), BAD_DEADLINE, BROKER_AWAY)
   async drain(
     @Param('workerId') workerId: string,
     @Body(BODY_PIPE) request: DrainRequest,

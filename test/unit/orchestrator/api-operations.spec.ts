@@ -1,13 +1,35 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { BATCH_EXAMPLE, EXECUTE_EXAMPLE } from '../../../src/orchestrator/api/request-examples.js';
+import {
+  BATCH_EXAMPLE,
+  EXECUTE_EXAMPLE,
+  REPLAY_EXAMPLES,
+} from '../../../src/orchestrator/api/request-examples.js';
 import { type ApiApp, runTo, startApi } from './support/api-app.js';
 
 type Json = Record<string, unknown>;
+interface Operation {
+  operationId: string;
+  tags: string[];
+  parameters?: { name: string; required?: boolean; schema: Json }[];
+  responses: Record<string, { content?: Record<string, { examples?: Record<string, { value: Json }> }> }>;
+}
 interface Document {
-  paths: Record<string, Record<string, { operationId: string; tags: string[]; responses: Json }>>;
+  paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, Json> };
 }
+
+const operationsOf = (paths: Document['paths']): Operation[] => Object.values(paths).flatMap(Object.values);
+
+const problemExamples = (paths: Document['paths']): { status: string; example: Json }[] =>
+  operationsOf(paths).flatMap(({ responses }) =>
+    Object.entries(responses).flatMap(([status, { content = {} }]) =>
+      Object.values(content['application/problem+json']?.examples ?? {}).map(({ value }) => ({
+        status,
+        example: value,
+      })),
+    ),
+  );
 
 let api: ApiApp;
 
@@ -125,6 +147,18 @@ describe('executions', () => {
     });
   });
 
+  it('says that it cancels when the wish is on record, whether or not the worker could be told', async () => {
+    await submit('a');
+    await runTo(api.store, 'a', 'running');
+    api.surroundings.untold = Object.assign(new Error('gone'), { name: 'BrokerAwayError' });
+    expect(await post('/orchestrator/executions/a/cancel')).toMatchObject({
+      status: 202,
+      body: { executionId: 'a', status: 'cancelling' },
+    });
+    expect(api.surroundings.told).toHaveLength(1);
+    expect((await api.store.get('a'))!.cancelRequestedAt).not.toBeNull();
+  });
+
   it('tries again what failed, and only that', async () => {
     await submit('a');
     expect(await post('/orchestrator/executions/a/retry')).toMatchObject({ status: 409 });
@@ -177,15 +211,82 @@ describe('dead letters', () => {
     expect(await post('/orchestrator/dead-letters/none/replay')).toMatchObject({ status: 404 });
   });
 
+  it.each<[string, unknown]>([
+    ['no body', undefined],
+    ['an empty one', {}],
+    ['a limit alone', { limit: 5 }],
+    ['a list of no labels', { label: [] }],
+    ['all, refused', { all: false }],
+    ['all with a filter', { all: true, errorCode: 'node_failed' }],
+  ])('replays nothing for %s', async (_, body) => {
+    await submit('a');
+    await runTo(api.store, 'a', 'dead');
+    const answer = await post('/orchestrator/dead-letters/replay', body);
+    expect(answer).toMatchObject({ status: 422, body: { errors: [{ pointer: '' }] } });
+    expect(answer.body['detail']).toMatch(/expected at least one filter .* or "all": true/);
+    expect((await api.store.get('a'))!.state).toBe('dead');
+  });
+
+  it('replays everything when told so', async () => {
+    await submit('a');
+    await runTo(api.store, 'a', 'dead');
+    const answer = await post('/orchestrator/dead-letters/replay', { all: true });
+    expect(answer.body).toEqual({ replayed: 1, executionIds: ['a'], more: false });
+    expect(await post('/orchestrator/dead-letters/replay', { flowId: null })).toMatchObject({ status: 422 });
+  });
+
+  const messageIds = async (): Promise<string[]> =>
+    (await api.store.listDeadLetters(10)).items.map(({ id }) => id);
+
+  it('keeps a message until the broker has it', async () => {
+    await api.store.addDeadLetters([letter]);
+    const [id] = await messageIds();
+    const away = Object.assign(new Error('gone'), { name: 'BrokerAwayError' });
+    api.surroundings.republish = () => Promise.reject(away);
+    expect((await post(`/orchestrator/dead-letters/${id}/replay`)).status).toBe(503);
+    expect(await messageIds()).toEqual([id]);
+    let during: string[] = [];
+    api.surroundings.republish = async () => {
+      during = await messageIds();
+      return 'routed';
+    };
+    expect((await post(`/orchestrator/dead-letters/${id}/replay`)).status).toBe(202);
+    expect([during, await messageIds()]).toEqual([[id], []]);
+  });
+
+  it('deletes messages, and only those', async () => {
+    await api.store.addDeadLetters([letter, letter]);
+    const [id, other] = await messageIds();
+    const remove = async (name: string): Promise<{ status: number; text: string }> => {
+      const response = await fetch(`${api.url}/orchestrator/dead-letters/${name}`, { method: 'DELETE' });
+      return { status: response.status, text: await response.text() };
+    };
+    expect(await remove(id!)).toEqual({ status: 204, text: '' });
+    expect((await remove(id!)).status).toBe(404);
+    expect((await remove('%00')).status).toBe(404);
+    expect(await messageIds()).toEqual([other]);
+    for (const executionId of ['a', other!]) {
+      await submit(executionId);
+      await runTo(api.store, executionId, 'dead');
+      const refused = await remove(executionId);
+      expect(refused.status).toBe(409);
+      expect(refused.text).toContain('executions are deleted by retention');
+    }
+    expect(await messageIds()).toEqual([other]);
+    await api.store.replay([other!]);
+    expect((await remove(other!)).status).toBe(204);
+    expect((await remove(other!)).status).toBe(409);
+  });
+
   it('lists and replays messages, and keeps those that nobody takes', async () => {
     await api.store.addDeadLetters([letter]);
     const page = await get('/orchestrator/dead-letters?kind=message');
     const [{ id }] = page.body['items'] as [{ id: string }];
-    api.surroundings.republished = 'unroutable';
+    api.surroundings.republish = () => Promise.resolve('unroutable');
     expect(await post(`/orchestrator/dead-letters/${id}/replay`)).toMatchObject({ status: 409 });
-    const kept = (await get('/orchestrator/dead-letters?kind=message')).body['items'] as [{ id: string }];
-    api.surroundings.republished = 'routed';
-    expect(await post(`/orchestrator/dead-letters/${kept[0].id}/replay`)).toMatchObject({
+    expect((await get('/orchestrator/dead-letters?kind=message')).body).toEqual(page.body);
+    api.surroundings.republish = () => Promise.resolve('routed');
+    expect(await post(`/orchestrator/dead-letters/${id}/replay`)).toMatchObject({
       status: 202,
       body: { kind: 'message' },
     });
@@ -277,6 +378,7 @@ describe('OpenAPI', () => {
       })),
     );
     expect(operations.map(({ route }) => route).toSorted()).toEqual([
+      'DELETE /orchestrator/dead-letters/{id}',
       'GET /health/live',
       'GET /health/ready',
       'GET /metrics',
@@ -315,6 +417,14 @@ describe('OpenAPI', () => {
     );
     check('FlowExecution', EXECUTE_EXAMPLE);
     check('Batch', BATCH_EXAMPLE);
+    for (const example of Object.values(REPLAY_EXAMPLES)) {
+      check('BulkReplayRequest', example);
+      expect((await post('/orchestrator/dead-letters/replay', example)).status).toBe(200);
+    }
+    for (const { status, example } of problemExamples(paths)) {
+      check('Problem', example);
+      expect([example.detail, String(example.status)]).toEqual([example.detail, status]);
+    }
     await submit('a');
     check('Execution', (await get('/orchestrator/executions/a')).body);
     await runTo(api.store, 'a', 'completed');
@@ -324,6 +434,28 @@ describe('OpenAPI', () => {
     check('WorkerList', (await get('/orchestrator/workers')).body);
     check('Problem', (await get('/nope')).body);
     check('BatchAnswer', (await post('/orchestrator/execute/batch', { items: [EXECUTE_EXAMPLE, 5] })).body);
+  });
+
+  it('fills in no parameter that may be left out: trying a list out shows everything', async () => {
+    const filled = operationsOf((await document()).paths)
+      .flatMap(({ parameters = [] }) => parameters)
+      .filter(({ required }) => required !== true)
+      .filter((parameter) =>
+        [parameter, parameter.schema].some((part) =>
+          ['example', 'examples', 'default'].some((key) => key in part),
+        ),
+      );
+    expect(filled).toEqual([]);
+  });
+
+  it('has an example of its own for each problem of each route', async () => {
+    const { paths } = await document();
+    const problems = operationsOf(paths).flatMap(({ responses }) =>
+      Object.keys(responses).filter((status) => Number(status) >= 400),
+    );
+    const shown = problemExamples(paths);
+    expect(shown.length).toBeGreaterThanOrEqual(problems.length);
+    expect(new Set(shown.map(({ status }) => status))).toEqual(new Set(problems));
   });
 
   it('has a page that needs nothing from elsewhere', async () => {

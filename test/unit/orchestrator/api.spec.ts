@@ -95,6 +95,8 @@ describe('POST /orchestrator/execute', () => {
       workerId: 'worker-1',
       waiting: null,
     });
+    const cut = await execute(EXECUTE_EXAMPLE, { Prefer: 'wait=600' });
+    expect(cut.headers.get('preference-applied')).toBe('wait=5');
     expect((await post('/orchestrator/execute?waitMs=1000', EXECUTE_EXAMPLE)).status).toBe(200);
     expect((await post('/orchestrator/execute?waitMs=20', anonymous)).status).toBe(202);
     expectProblem(await post('/orchestrator/execute?waitMs=5001', anonymous), 400, 'invalid-parameter');
@@ -116,7 +118,37 @@ describe('POST /orchestrator/execute', () => {
     const answer = await execute(EXECUTE_EXAMPLE);
     expectProblem(answer, 503, 'unavailable');
     expect(answer.headers.get('retry-after')).toBe('5');
+    expect(answer.body['detail']).toContain('Nothing was accepted');
     expect(await api.store.get('exec-456')).toBeNull();
+  });
+
+  it('does not deny what it may have accepted, and says how to send it again', async () => {
+    const { accept } = api.store;
+    api.store.accept = async (items) => {
+      await accept.call(api.store, items);
+      throw Object.assign(new Error('connection lost'), { name: 'StoreUnavailableError' });
+    };
+    const own = await execute(EXECUTE_EXAMPLE);
+    const keyed = await execute(anonymous, { 'Idempotency-Key': 'order 17' });
+    const made = await execute(anonymous);
+    const batch = await post('/orchestrator/execute/batch', { items: [anonymous] });
+    api.store.accept = accept;
+    for (const answer of [own, keyed, made]) {
+      expectProblem(answer, 503, 'unavailable');
+      expect(answer.headers.get('retry-after')).toBe('2');
+      expect(answer.body['detail']).toContain('It is unknown whether the request was accepted');
+    }
+    expect(own.body['detail']).toContain('with the executionId "exec-456"');
+    expect(keyed.body['detail']).toContain('with the same Idempotency-Key');
+    const [item] = batch.body['items'] as [{ problem: { detail: string } }];
+    for (const detail of [made.body['detail'] as string, item.problem.detail]) {
+      const [, executionId] = /with the executionId "([^"]+)"/.exec(detail)!;
+      expect(await execute({ ...anonymous, executionId })).toMatchObject({
+        status: 202,
+        body: { executionId },
+      });
+    }
+    expect((await api.store.list({}, 10)).items).toHaveLength(4);
   });
 
   it('points at every fault', async () => {

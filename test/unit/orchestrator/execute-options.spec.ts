@@ -9,7 +9,7 @@ describe('readExecuteOptions', () => {
     ['nothing', {}, { waitMs: 0 }],
     ['waitMs', { waitMs: '250' }, { waitMs: 250 }],
     ['Prefer', { prefer: 'respond-async, wait=2' }, { waitMs: 2_000, preferenceApplied: 'wait=2' }],
-    ['a preference beyond the limit', { prefer: 'wait=100' }, { waitMs: 5_000 }],
+    ['a preference beyond the limit', { prefer: 'wait=100' }, { waitMs: 5_000, preferenceApplied: 'wait=5' }],
     ['a preference that is none', { prefer: 'await=3; wait=soon' }, { waitMs: 0 }],
     ['waitMs before Prefer', { waitMs: '1', prefer: 'wait=2' }, { waitMs: 1 }],
     ['a key', { idempotencyKey: 'k' }, { waitMs: 0, idempotencyKey: 'k' }],

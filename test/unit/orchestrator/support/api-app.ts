@@ -55,8 +55,10 @@ export class Surroundings {
     ]);
   broker = { isUp: true, blockedReason: null as string | null, lastError: null as string | null };
   leader: string | null = 'test-1';
-  republished: 'routed' | 'unroutable' = 'routed';
+  republish: () => Promise<'routed' | 'unroutable'> = () => Promise.resolve('routed');
   readonly told: object[] = [];
+  /** What telling a worker ends with instead. */
+  untold: Error | null = null;
   kicks = 0;
 }
 
@@ -143,12 +145,12 @@ function core(store: ExecutionStore, around: Surroundings): Provider[] {
     },
     cancelOnWorker: (workerId: string, cancel: object) => {
       around.told.push({ workerId, ...cancel });
-      return Promise.resolve();
+      return around.untold ? Promise.reject(around.untold) : Promise.resolve();
     },
   };
   const queues = {
     queueHealth: () => around.queueHealth(),
-    republish: () => Promise.resolve(around.republished),
+    republish: () => around.republish(),
   };
   return [
     { provide: Intake, useValue: { submit, refusal: () => around.refusal } },
