@@ -46,7 +46,7 @@ export class Retention {
       }
     }
     if (total > 0) {
-      this.logger.log(`deleted ${total} executions that ended more than ${retentionMs} ms ago`);
+      this.logger.log(`deleted ${total} executions and dead messages older than ${retentionMs} ms`);
     }
   }
 }
