@@ -1,4 +1,5 @@
 # One image for both processes: `node dist/main.js` (the default) and `node dist/worker.main.js`.
+# An orchestrator in a container needs API_KEYS (or JWT_SECRET, JWT_JWKS_URL): it listens on more than loopback.
 
 FROM node:24-slim AS build
 WORKDIR /app

@@ -117,13 +117,15 @@ export async function provideBroker({ dataDir, log }) {
  * Starts a private RabbitMQ node and waits until it answers. A folder that an earlier node left its data in is
  * taken up again, under the name that node had.
  *
- * @param {{ dataDir: string, log: Log, amqpPort?: number }} options `amqpPort`: default a free one
+ * @param {{ dataDir: string, log: Log, amqpPort?: number, config?: string, advancedConfig?: string }} options
+ *   `amqpPort`: default a free one. `config`: further lines of rabbitmq.conf, which win over ours. `advancedConfig`:
+ *   Erlang terms for what rabbitmq.conf has no name for
  * @returns {Promise<PrivateBroker>}
  */
-export async function startBroker({ dataDir, log, amqpPort }) {
+export async function startBroker({ dataDir, log, amqpPort, config = '', advancedConfig = '[].' }) {
   const serverBin = findServer();
   if (!serverBin) throw new Error(NO_BROKER);
-  const layout = prepareFolder(resolve(dataDir));
+  const layout = prepareFolder(resolve(dataDir), { config, advancedConfig });
   const nodeName = readOrCreate(layout.nodeName, () => newNodeName(layout.dataDir));
   await refuseRunningNode(layout, nodeName);
   const ports = { amqp: amqpPort ?? (await freePort()), dist: await freePort(), epmd: await freePort() };
@@ -237,6 +239,7 @@ export async function answersAmqp({ host, port, timeoutMs }) {
  * @property {string} config
  * @property {string} noConfig an empty file or folder wherever RabbitMQ would otherwise read the machine's own
  * @property {string} confD
+ * @property {string} advancedConfig
  * @property {string} plugins
  * @property {string} nodeName
  * @property {string} pidFile
@@ -245,9 +248,10 @@ export async function answersAmqp({ host, port, timeoutMs }) {
 
 /**
  * @param {string} dataDir absolute
+ * @param {{ config: string, advancedConfig: string }} extra
  * @returns {Layout}
  */
-function prepareFolder(dataDir) {
+function prepareFolder(dataDir, extra) {
   const at = (/** @type {string[]} */ ...parts) => join(dataDir, ...parts);
   const layout = {
     dataDir,
@@ -258,6 +262,7 @@ function prepareFolder(dataDir) {
     config: at('rabbitmq.conf'),
     noConfig: at('rabbitmq-env.conf'),
     confD: at('conf.d'),
+    advancedConfig: at('advanced.config'),
     plugins: at('enabled_plugins'),
     nodeName: at('node-name'),
     pidFile: at('rabbit.pid'),
@@ -266,7 +271,8 @@ function prepareFolder(dataDir) {
   for (const dir of [layout.home, layout.mnesia, layout.logs, layout.confD])
     mkdirSync(dir, { recursive: true });
   readOrCreate(join(layout.home, '.erlang.cookie'), () => randomBytes(20).toString('hex'), 0o400);
-  writeFileSync(layout.config, nodeConfig());
+  writeFileSync(layout.config, nodeConfig() + extra.config);
+  writeFileSync(layout.advancedConfig, `${extra.advancedConfig}\n`);
   writeFileSync(layout.noConfig, '');
   writeFileSync(layout.plugins, '[].\n');
   return layout;
@@ -310,7 +316,7 @@ function nodeEnvironment(layout, nodeName, ports) {
     RABBITMQ_CONF_ENV_FILE: layout.noConfig,
     RABBITMQ_CONFIG_FILE: layout.config,
     RABBITMQ_CONFIG_FILES: layout.confD,
-    RABBITMQ_ADVANCED_CONFIG_FILE: join(layout.dataDir, 'advanced.config'),
+    RABBITMQ_ADVANCED_CONFIG_FILE: layout.advancedConfig,
     RABBITMQ_GENERATED_CONFIG_DIR: join(layout.dataDir, 'config'),
     RABBITMQ_ENABLED_PLUGINS_FILE: layout.plugins,
     // Several nodes with two schedulers each must not be bound to the same two cores.
@@ -642,7 +648,12 @@ async function startDockerBroker(log) {
   const port = await freePort();
   // A project name of its own: an installation started by hand from the same file stays untouched.
   const compose = ['docker', 'compose', '--project-directory', CHECKOUT, '-p', `flow-broker-${process.pid}`];
-  const env = /** @type {Record<string, string>} */ ({ ...process.env, RABBITMQ_PORT: String(port) });
+  const env = /** @type {Record<string, string>} */ ({
+    ...process.env,
+    RABBITMQ_PORT: String(port),
+    // Compose wants every variable of the file, though the orchestrators that need this one are not started.
+    API_KEYS: process.env.API_KEYS ?? 'nobody',
+  });
   const composeRun = (/** @type {string[]} */ args) =>
     run(compose[0], [...compose.slice(1), ...args], { env, cwd: CHECKOUT });
   log('RabbitMQ from Docker (docker compose up rabbitmq)');

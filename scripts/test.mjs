@@ -3,7 +3,8 @@
  * last line is `N passed, N failed`, unless the run is interrupted. Node built-ins only, since this runs before `npm ci`.
  *
  * jest's processes get TEST_AMQP_URL, TEST_DATABASE_URL, TEST_BROKER_STATE and TEST_POSTGRES_STATE (files for
- * attachBroker and attachPostgres), and TEST_PYTHON (a Python that has pika).
+ * attachBroker and attachPostgres), TEST_PYTHON (a Python that has pika), and TEST_FAULT_REPORT, a file for one line a
+ * fault, from which a table is printed.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { join } from 'node:path';
 import { canInstallPackages, installPackages } from './apt.mjs';
 import { provideBroker, saveBrokerState } from './broker.mjs';
 import { CHECKOUT, checkNodeVersion, ensureBuilt, ensureInstalled } from './checkout.mjs';
+import { faultTable } from './fault-table.mjs';
 import { providePostgres, savePostgresState } from './postgres.mjs';
 import { endProcess, isAlive, startGuard, succeeds } from './processes.mjs';
 
@@ -161,10 +163,12 @@ try {
   const dir = makeRunFolder();
   started.push(async () => rmSync(dir, { recursive: true, force: true }));
   const python = await providePython();
-  const env = { TEST_PYTHON: python, ...(await provideServers(dir)) };
+  const faultReport = join(dir, 'faults.jsonl');
+  const env = { TEST_PYTHON: python, TEST_FAULT_REPORT: faultReport, ...(await provideServers(dir)) };
   const reportFile = join(dir, 'jest.json');
   code = await runJest(process.argv.slice(2), env, reportFile);
   counts = readCounts(reportFile);
+  if (existsSync(faultReport)) console.log(faultTable(readFileSync(faultReport, 'utf8')));
 } catch (error) {
   if (interruptedAt === 0) console.error(error instanceof Error ? error.message : error);
 }

@@ -16,6 +16,11 @@ import { WorkerModule } from './worker/worker.module.js';
       useFactory: (config: OrchestratorConfigService) => ({
         instance: `orchestrator ${config.instanceId}`,
         urls: config.amqpUrls,
+        tls: {
+          caFile: config.amqpCaFile,
+          certFile: config.amqpCertFile,
+          keyFile: config.amqpKeyFile,
+        },
         heartbeatS: config.amqpHeartbeatS,
         publishWindow: config.publishWindow,
         publishTimeoutMs: config.publishTimeoutMs,

@@ -3,6 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { AppModule } from './app.module.js';
 import { OrchestratorConfigModule } from './config/config.module.js';
+import { hasAuthentication } from './config/config.schema.js';
 import { exitOnConfigError } from './config/exit-on-config-error.js';
 import { createLogger } from './config/logger.js';
 import { configureHttp, createHttpAdapter, HTTP_OPTIONS } from './orchestrator/api/http.js';
@@ -37,6 +38,11 @@ try {
   await app.startAllMicroservices();
   await app.listen(config.port, config.host);
   new Logger('Orchestrator').log(`listening on ${await app.getUrl()}`);
+  if (!hasAuthentication(config)) {
+    logger.warn(
+      'without authentication: whoever reaches the API may do everything, so it listens on loopback only; set API_KEYS, JWT_SECRET or JWT_JWKS_URL to change that',
+    );
+  }
   if (config.workerDriver !== 'none') {
     logger.warn(
       `WORKER_DRIVER=${config.workerDriver}: this version starts no workers by itself; run them with npm run start:worker`,

@@ -6,7 +6,9 @@ import {
   Choice,
   ConnectionStrings,
   Decimal,
+  FilePath,
   Flag,
+  Holds,
   Int,
   IntList,
   Text,
@@ -36,6 +38,17 @@ export type LoadBalancingStrategy = (typeof LOAD_BALANCING_STRATEGIES)[number];
 export const UNKNOWN_NODE_TYPES = ['wait', 'reject'] as const;
 export type UnknownNodeTypes = (typeof UNKNOWN_NODE_TYPES)[number];
 
+/** What a client may do: look, submit, change what others submitted. */
+export const ACCESS_SCOPES = ['read', 'execute', 'operate'] as const;
+export type AccessScope = (typeof ACCESS_SCOPES)[number];
+
+const LOOPBACK_HOSTS: readonly string[] = ['127.0.0.1', '::1', 'localhost'];
+export const isLoopback = (host: string): boolean => LOOPBACK_HOSTS.includes(host.toLowerCase());
+
+const ANY_SCOPE = `(?:${ACCESS_SCOPES.join('|')})`;
+/** As long as the digest: a shorter secret can be guessed faster than the digest (RFC 7518, 3.2). */
+const JWT_SECRET_LENGTH = 32;
+
 const DAY_MS = 86_400_000;
 const MEBIBYTE = 1_048_576;
 /** The largest message RabbitMQ 4 takes by default. */
@@ -61,6 +74,27 @@ export class SharedVariables {
       'The RabbitMQ broker; several URLs, separated by commas, are tried in turn (`%2C` is a comma in a password).',
   })
   readonly amqpUrls!: string[];
+
+  @FilePath({
+    about:
+      "Certificates (PEM) of the authorities that the broker's is checked against; empty means Node's own list.",
+  })
+  @Holds<SharedVariables>(
+    'AMQP_URL to be amqps://… when AMQP_CA_FILE or AMQP_CERT_FILE is set',
+    ({ amqpCaFile, amqpCertFile, amqpUrls }) =>
+      (amqpCaFile === '' && amqpCertFile === '') || amqpUrls.every((url) => url.startsWith('amqps:')),
+  )
+  readonly amqpCaFile!: string;
+
+  @FilePath({ about: 'Certificate (PEM) that this process shows to the broker; empty means none.' })
+  @Holds<SharedVariables>(
+    'AMQP_CERT_FILE and AMQP_KEY_FILE to be set together',
+    ({ amqpCertFile, amqpKeyFile }) => (amqpCertFile === '') === (amqpKeyFile === ''),
+  )
+  readonly amqpCertFile!: string;
+
+  @FilePath({ about: 'Key (PEM) of `AMQP_CERT_FILE`.' })
+  readonly amqpKeyFile!: string;
 
   @Text({
     default: '',
@@ -130,9 +164,63 @@ export class OrchestratorVariables extends SharedVariables {
     default: '127.0.0.1',
     pattern: /^\S+$/,
     expected: 'a host name or an address',
-    about: 'Address the HTTP API listens on.',
+    about:
+      'Address the HTTP API listens on. Other than loopback needs `API_KEYS`, `JWT_SECRET` or `JWT_JWKS_URL`.',
   })
+  @Holds<OrchestratorVariables>(
+    'a loopback address (127.0.0.1, ::1, localhost), because whoever reaches the API may do everything: set API_KEYS, JWT_SECRET or JWT_JWKS_URL to listen elsewhere',
+    (config) => isLoopback(config.host) || hasAuthentication(config),
+  )
   readonly host!: string;
+
+  @TextList({
+    pattern: new RegExp(`^[A-Za-z0-9_.-]{1,64}:${ANY_SCOPE}(?:\\+${ANY_SCOPE})*:[\\x21-\\x7e]{16,}$`),
+    expected:
+      'name:scopes:key, scopes of read, execute and operate joined by +, key of at least 16 printable ASCII characters',
+    secret: true,
+    about:
+      'Keys of the HTTP API, separated by commas: `name:scope+scope:key` with the scopes `read`, `execute`, `operate` and a key of at least 16 characters.',
+  })
+  @Holds<OrchestratorVariables>(
+    'each name once',
+    ({ apiKeys }) => new Set(apiKeys.map((entry) => entry.split(':', 1)[0])).size === apiKeys.length,
+  )
+  readonly apiKeys!: string[];
+
+  @Text({
+    default: '',
+    pattern: new RegExp(`^(?:.{${JWT_SECRET_LENGTH},})?$`),
+    expected: `at least ${JWT_SECRET_LENGTH} characters`,
+    secret: true,
+    about: `Secret that signs the JWTs (HS256) that the HTTP API takes, at least ${JWT_SECRET_LENGTH} characters.`,
+  })
+  readonly jwtSecret!: string;
+
+  @Url({
+    schemes: ['https', 'http'],
+    default: '',
+    about:
+      'Public keys (JWKS) of the JWTs (RS256, ES256, EdDSA) that the HTTP API takes; needs `JWT_AUDIENCE`. Instead of `JWT_SECRET`.',
+  })
+  @Holds<OrchestratorVariables>(
+    'JWT_SECRET or JWT_JWKS_URL, not both',
+    ({ jwtSecret, jwtJwksUrl }) => jwtSecret === '' || jwtJwksUrl === '',
+  )
+  @Holds<OrchestratorVariables>(
+    'https://… (http:// is for loopback addresses only: who answers in its place signs what he likes)',
+    ({ jwtJwksUrl }) => !/^http:/i.test(jwtJwksUrl) || isLoopback(hostOf(jwtJwksUrl)),
+  )
+  @Holds<OrchestratorVariables>(
+    'JWT_AUDIENCE to be set too: without it, a token that its issuer made for another service would be taken here',
+    ({ jwtJwksUrl, jwtAudience }) => jwtJwksUrl === '' || jwtAudience !== '',
+  )
+  readonly jwtJwksUrl!: string;
+
+  @Text({ default: '', about: 'Issuer (`iss`) that a JWT must have; empty means any.' })
+  readonly jwtIssuer!: string;
+
+  @Text({ default: '', about: 'Audience (`aud`) that a JWT must have; empty means any.' })
+  readonly jwtAudience!: string;
 
   @Text({
     ...ID,
@@ -146,7 +234,8 @@ export class OrchestratorVariables extends SharedVariables {
     schemes: ['postgres', 'postgresql'],
     default: '',
     secret: true,
-    about: 'PostgreSQL for the record; empty means SQLite under `DATA_DIR` (one replica only).',
+    about:
+      'PostgreSQL for the record; empty means SQLite under `DATA_DIR` (one replica only). TLS: `?sslmode=verify-full&sslrootcert=<CA file>`.',
   })
   readonly databaseUrl!: string;
 
@@ -418,6 +507,19 @@ export class OrchestratorVariables extends SharedVariables {
     about: 'Most executions deleted in one transaction.',
   })
   readonly retentionBatch!: number;
+}
+
+/** Whether the HTTP API asks who is there. */
+export function hasAuthentication({
+  apiKeys,
+  jwtSecret,
+  jwtJwksUrl,
+}: Pick<OrchestratorVariables, 'apiKeys' | 'jwtSecret' | 'jwtJwksUrl'>): boolean {
+  return apiKeys.length > 0 || jwtSecret !== '' || jwtJwksUrl !== '';
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[|\]$/g, '') : '';
 }
 
 export class WorkerVariables extends SharedVariables {

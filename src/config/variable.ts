@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { accessSync, constants, statSync } from 'node:fs';
 import { Expose, Transform } from 'class-transformer';
 import {
   ArrayNotEmpty,
@@ -174,6 +175,20 @@ export function UrlList(
   });
 }
 
+/** The path of a file that has to be readable at the start; empty by default. */
+export function FilePath(options: Omit<VariableOptions<string>, 'default'>): PropertyDecorator {
+  return variable(
+    { ...options, default: '' },
+    {
+      expected: 'the path of a file that can be read',
+      parse: (raw) => raw,
+      rules: [
+        ValidateBy({ name: 'file', validator: { validate: (path) => path === '' || isReadable(path) } }),
+      ],
+    },
+  );
+}
+
 /**
  * All variables whose names begin with `prefix`, as a record: the rest of the name in lower case → connection
  * string. The record has no prototype, since its keys are looked up by names that a flow chose.
@@ -215,6 +230,18 @@ export function AtMost(other: string): PropertyDecorator {
 /** Below another number of the same class. */
 export function Below(other: string): PropertyDecorator {
   return relation(other, 'less than', (value, bound) => value < bound);
+}
+
+/**
+ * What has to be true of a variable together with others.
+ *
+ * @param words complete "expected …" in an error; they name the variables to set
+ */
+export function Holds<T extends object>(words: string, holds: (config: T) => boolean): PropertyDecorator {
+  return ValidateBy({
+    name: detailed(words),
+    validator: { validate: (_, args) => holds(args!.object as T), defaultMessage: () => words },
+  });
 }
 
 /** Marks a rule whose message says more than the variable's `expected`. */
@@ -298,6 +325,15 @@ const rising = ValidateBy({
 
 function parseInteger(raw: string): number | string {
   return /^-?\d+$/.test(raw) ? Number(raw) : raw;
+}
+
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 function splitList(raw: string): string[] {

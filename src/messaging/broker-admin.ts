@@ -1,6 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import type { ConfirmChannel, ConsumeMessage, GetMessage } from 'amqplib';
 import type { BrokerLink } from './broker-link.js';
+import { closeQuietly } from './channel-keeper.js';
 import { ChannelDelivery, type Delivery } from './consumer.js';
 
 /** What `declare` works through; `queue/topology.ts` has ours. */
@@ -84,7 +85,9 @@ export class BrokerAdmin {
   }
 
   async close(): Promise<void> {
-    await this.channel?.close().catch(() => undefined);
+    if (this.channel) {
+      await closeQuietly(this.channel);
+    }
   }
 
   private run<T>(operation: (channel: ConfirmChannel) => Promise<T>, declared?: string): Promise<T> {

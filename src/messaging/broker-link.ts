@@ -2,12 +2,14 @@ import { EventEmitter } from 'node:events';
 import { type AmqpConnectionManager, connect } from 'amqp-connection-manager';
 import type { ChannelModel } from 'amqplib';
 import type { LoggerService } from '@nestjs/common';
+import { explainConnectError, type TlsOptions } from './broker-tls.js';
 
 export interface BrokerLinkOptions {
   /** What this connection is for; shown by `rabbitmqctl list_connections`. */
   name: string;
   /** Tried in turn at each connect. */
   urls: string[];
+  tls: TlsOptions;
   heartbeatS: number;
   logger: LoggerService;
 }
@@ -21,6 +23,7 @@ interface BrokerLinkEvents {
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const RECONNECT_S = 1;
+const CLOSE_TIMEOUT_MS = 3_000;
 
 /**
  * One named connection, kept up for as long as the process lives. Each role (publishing, consuming, control) has
@@ -40,21 +43,24 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
   constructor(private readonly options: BrokerLinkOptions) {
     super();
     this.setMaxListeners(0);
-    const { name, urls, heartbeatS, logger } = options;
+    const { name, urls, tls, heartbeatS, logger } = options;
     this.manager = connect(urls, {
       heartbeatIntervalInSeconds: heartbeatS,
       reconnectTimeInSeconds: RECONNECT_S,
       connectionOptions: {
+        ...tls,
         noDelay: true,
         timeout: HANDSHAKE_TIMEOUT_MS,
         clientProperties: { connection_name: name },
       },
     });
     this.manager.on('connect', () => this.up());
-    this.manager.on('disconnect', ({ err }: { err: Error }) => this.down(err));
+    this.manager.on('disconnect', ({ err }: { err?: Error }) => this.down(err));
     this.manager.on('connectFailed', ({ err }: { err: Error }) => {
-      this.lastError = err.message;
-      logger.warn(`${name}: no connection to the broker (${err.message}); trying again in ${RECONNECT_S} s`);
+      this.lastError = explainConnectError(err);
+      logger.warn(
+        `${name}: no connection to the broker (${this.lastError}); trying again in ${RECONNECT_S} s`,
+      );
     });
     this.manager.on('blocked', ({ reason }: { reason: string }) => {
       this.blockedReason = reason;
@@ -74,7 +80,11 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
 
   async close(): Promise<void> {
     this.model = null;
-    await this.manager.close();
+    // A connection that is half dead may never say that it has closed.
+    await Promise.race([
+      this.manager.close(),
+      new Promise((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref()),
+    ]);
   }
 
   private up(): void {
@@ -86,14 +96,14 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
     }
   }
 
-  private down(error: Error): void {
+  private down(error: Error | undefined): void {
     if (this.model === null) {
       return;
     }
     this.model = null;
-    this.lastError = error.message;
+    this.lastError = error?.message ?? 'the connection closed';
     this.unblock();
-    this.options.logger.warn(`${this.name}: connection lost (${error.message})`);
+    this.options.logger.warn(`${this.name}: connection lost (${this.lastError})`);
     this.emit('down');
   }
 

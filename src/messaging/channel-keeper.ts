@@ -19,6 +19,7 @@ const FIRST_DELAY_MS = 50;
 const LONGEST_DELAY_MS = 2_000;
 /** A channel that lived this long was sound: the next failure starts with the shortest delay again. */
 const SOUND_AFTER_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 2_000;
 
 /**
  * Keeps one confirm channel open on a link: makes it again when the connection returns and when the broker closed
@@ -152,7 +153,14 @@ export class ChannelKeeper {
   }
 }
 
-/** Closing a channel that is already closed is what we wanted; anything else is worth nothing more than that. */
-async function closeQuietly(channel: Channel): Promise<void> {
-  await channel.close().catch(() => undefined);
+/**
+ * Closing a channel that is already closed is what we wanted; anything else is worth nothing more than that. If the
+ * connection dies first, the answer never comes: waiting for it has a bound.
+ */
+export async function closeQuietly(channel: Channel): Promise<void> {
+  await Promise.race([
+    channel.close().catch(() => undefined),
+    new Promise((resolve) => channel.once('close', resolve)),
+    new Promise((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref()),
+  ]);
 }

@@ -1,7 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import type { ConfirmChannel, ConsumeMessage, MessagePropertyHeaders } from 'amqplib';
 import type { BrokerLink } from './broker-link.js';
-import { ChannelKeeper } from './channel-keeper.js';
+import { ChannelKeeper, closeQuietly } from './channel-keeper.js';
 
 /** One message as handed to domain code: no channel, no tags. */
 export interface Delivery {
@@ -37,8 +37,8 @@ export interface ConsumerOptions {
   /** The channel is gone and with it every unacked delivery: they come again, here or elsewhere. */
   onLost?: () => void;
   onNotFound?: () => Promise<void>;
-  /** Declares what only this consumer needs (an exclusive queue and its binding). */
-  prepare?: (channel: ConfirmChannel) => Promise<void>;
+  /** Declares what only this consumer needs (a queue of its own and its binding). @returns the queue to consume from */
+  prepare?: (channel: ConfirmChannel) => Promise<string>;
   onConsuming?: () => void;
 }
 
@@ -75,6 +75,14 @@ export class Consumer {
     await this.keeper.recycle();
   }
 
+  /** Does something on the channel that consumes; nothing while there is none. */
+  async onChannel(operation: (channel: ConfirmChannel) => Promise<unknown>): Promise<void> {
+    const channel = this.keeper.channel;
+    if (channel) {
+      await operation(channel);
+    }
+  }
+
   /** No new deliveries; those in hand can still be acked until `stop`. */
   async pause(): Promise<void> {
     const tag = this.consumerTag;
@@ -91,12 +99,16 @@ export class Consumer {
 
   private async setup(channel: ConfirmChannel): Promise<void> {
     const { queue, prefetch, priority, prepare } = this.options;
-    await prepare?.(channel);
+    const prepared = await prepare?.(channel);
     await channel.prefetch(prefetch, false);
-    const { consumerTag } = await channel.consume(queue, (message) => this.deliver(channel, message), {
-      noAck: false,
-      priority,
-    });
+    const { consumerTag } = await channel.consume(
+      prepared ?? queue,
+      (message) => this.deliver(channel, message),
+      {
+        noAck: false,
+        priority,
+      },
+    );
     this.consumerTag = consumerTag;
     this.options.onConsuming?.();
   }
@@ -106,7 +118,8 @@ export class Consumer {
       this.options.logger.warn(
         `${this.options.purpose}: the broker cancelled the consumer of ${this.options.queue}`,
       );
-      void this.keeper.recycle();
+      // This channel, and not the keeper's: the cancel may come before the keeper has taken it over.
+      void closeQuietly(channel);
       return;
     }
     try {

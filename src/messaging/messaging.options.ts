@@ -1,9 +1,12 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
+import type { TlsFiles } from './broker-tls.js';
 
 export interface MessagingOptions {
   /** Names the connections: `<instance> publish` and so on. */
   instance: string;
   urls: string[];
+  /** For `amqps://`. */
+  tls: TlsFiles;
   heartbeatS: number;
   /** The most publishes without a confirm. */
   publishWindow: number;

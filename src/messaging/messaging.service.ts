@@ -1,6 +1,8 @@
+import { context, propagation } from '@opentelemetry/api';
 import { Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { BrokerAdmin } from './broker-admin.js';
 import { BrokerLink } from './broker-link.js';
+import { readTlsFiles } from './broker-tls.js';
 import { Consumer, type ConsumerOptions } from './consumer.js';
 import { MESSAGING_OPTIONS, type MessagingOptions } from './messaging.options.js';
 import { type OutgoingMessage, Publisher, type PublishOutcome } from './publisher.js';
@@ -18,16 +20,28 @@ export class MessagingService implements OnApplicationShutdown {
   private readonly links: Record<'publish' | 'consume' | 'control', BrokerLink>;
   private readonly publisher: Publisher;
   private readonly consumers = new Set<Consumer>();
+  /** Since when at least one connection has been missing; null while all are open. */
+  private awaySinceMs: number | null = performance.now();
 
   constructor(@Inject(MESSAGING_OPTIONS) options: MessagingOptions) {
+    const tls = readTlsFiles(options.tls);
     const link = (role: string): BrokerLink =>
       new BrokerLink({
         name: `${options.instance} ${role}`,
         urls: options.urls,
+        tls,
         heartbeatS: options.heartbeatS,
         logger: this.logger,
       });
     this.links = { publish: link('publish'), consume: link('consume'), control: link('control') };
+    Object.values(this.links).forEach((each) => {
+      each.on('up', () => {
+        this.awaySinceMs = this.isUp ? null : this.awaySinceMs;
+      });
+      each.on('down', () => {
+        this.awaySinceMs ??= performance.now();
+      });
+    });
     this.admin = new BrokerAdmin(this.links.control, this.logger);
     this.publisher = new Publisher({
       link: this.links.publish,
@@ -42,6 +56,11 @@ export class MessagingService implements OnApplicationShutdown {
   /** True while all three connections are open. */
   get isUp(): boolean {
     return Object.values(this.links).every((link) => link.isUp);
+  }
+
+  /** For how long at least one connection has been missing, ms; 0 while all are open. */
+  get awayMs(): number {
+    return this.awaySinceMs === null ? 0 : performance.now() - this.awaySinceMs;
   }
 
   /** Why the broker takes no messages at present; null when it does. */
@@ -75,8 +94,19 @@ export class MessagingService implements OnApplicationShutdown {
     }
   }
 
-  /** See `Publisher.publish`. */
+  /** Calls `listener` whenever all three connections have come to be open. */
+  onUp(listener: () => void): void {
+    Object.values(this.links).forEach((link) => link.on('up', () => this.isUp && listener()));
+  }
+
+  /** Calls `listener` whenever the broker takes messages again. */
+  onUnblocked(listener: () => void): void {
+    this.links.publish.on('unblocked', listener);
+  }
+
+  /** See `Publisher.publish`. Carries the active trace along (W3C `traceparent`), if the process has an OpenTelemetry SDK. */
   publish(message: OutgoingMessage): Promise<PublishOutcome> {
+    propagation.inject(context.active(), message.headers);
     return this.publisher.publish(message);
   }
 

@@ -1,5 +1,5 @@
 import type { Backoff } from '../queue/contracts/flow.js';
-import type { Failure } from '../queue/contracts/reports.js';
+import { type Failure, WORKER_LOSS_CODES } from '../queue/contracts/reports.js';
 
 /** What decides how a failed attempt goes on. */
 export interface FailedAttempt {
@@ -18,9 +18,6 @@ export type AttemptEnd =
   | { kind: 'fail' }
   | { kind: 'bury'; error: Failure }
   | { kind: 'retry'; delayMs: number };
-
-/** Failure codes after which another attempt may start at once: nothing about the flow itself was wrong. */
-const AT_ONCE: ReadonlySet<string> = new Set(['worker_lost', 'interrupted']);
 
 /** The way on after a failed attempt. @param random 0 ≤ random < 1, for the jitter */
 export function afterFailure(failed: FailedAttempt, tiersMs: readonly number[], random: number): AttemptEnd {
@@ -42,8 +39,15 @@ export function afterFailure(failed: FailedAttempt, tiersMs: readonly number[], 
   }
   return {
     kind: 'retry',
-    delayMs: AT_ONCE.has(failed.error.code) ? 0 : retryDelayMs(failed, tiersMs, random),
+    delayMs: WORKER_LOSS_CODES.has(failed.error.code) ? 0 : retryDelayMs(failed, tiersMs, random),
   };
+}
+
+/** What a worker says of the one before it under its name does not name it: people read the error without the report. */
+export function namingWorker(error: Failure, workerId: string): Failure {
+  return error.code === 'interrupted'
+    ? { ...error, message: `worker ${workerId} was lost: ${error.message}` }
+    : error;
 }
 
 /** Retry n waits for tier n (the last tier from there on), unless the execution brought its own backoff. */

@@ -27,6 +27,9 @@ export class Completions implements OnApplicationShutdown {
 
   /** @returns the ended execution, or null if it has not ended within `waitMs` */
   wait(executionId: string, waitMs: number, signal?: AbortSignal): Promise<ExecutionRecord | null> {
+    if (signal?.aborted) {
+      return Promise.resolve(null);
+    }
     return new Promise((resolve) => {
       const waiters = this.waiters.get(executionId) ?? new Set();
       const done: Waiter = (record) => {

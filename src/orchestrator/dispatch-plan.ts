@@ -22,15 +22,31 @@ const LOW_FIRST: readonly Priority[] = ['low', 'high', 'normal'];
 export function takeRunnable(
   windows: Windows,
   order: readonly Priority[],
-  isFree: (requiredTypes: string) => boolean,
+  isFree: (requiredTypes: string, solo: boolean) => boolean,
 ): WaitingTask | null {
   for (const priority of order) {
-    const task = windows[priority].takeFirst(({ requiredTypes }) => isFree(requiredTypes));
+    const task = windows[priority].takeFirst(({ requiredTypes, solo }) => isFree(requiredTypes, solo));
     if (task) {
       return task;
     }
   }
   return null;
+}
+
+/**
+ * The task that a worker is to be kept free for: the first that has to be alone, unless one before it competes for the
+ * same workers. So keeping a worker free takes no slot from anything that goes first.
+ */
+export function nextAlone(
+  windows: Windows,
+  shareWorkers: (requiredTypes: string, otherTypes: string) => boolean,
+): WaitingTask | null {
+  const line = PRIORITIES.flatMap((priority) => windows[priority].waiting());
+  const index = line.findIndex(({ solo }) => solo);
+  const task = line[index];
+  return task && !line.slice(0, index).some((other) => shareWorkers(other.requiredTypes, task.requiredTypes))
+    ? task
+    : null;
 }
 
 /** Share of a full window that tasks of blocked classes may keep. */
@@ -44,7 +60,8 @@ export interface Parking {
 /**
  * Which tasks leave the windows for the record, because they would block those behind them: all that no live worker
  * supports; and, while a window is full of tasks whose workers are full and other workers have slots, what is more
- * than half a window of them. Nothing is parked while there is no worker at all: then nobody is blocked by anybody.
+ * than half a window of them (those that have to be alone stay: they wait for an empty worker, not for a slot, and
+ * would be back at once). Nothing is parked while there is no worker at all: then nobody is blocked by anybody.
  */
 export function takeParkable(
   windows: Windows,
@@ -60,7 +77,7 @@ export function takeParkable(
     incapable.push(...window.takeAll(({ requiredTypes }) => pool.classState(requiredTypes) === 'none'));
     if (pool.hasFreeSlot && !window.showsAll) {
       let kept = 0;
-      excess.push(...window.takeAll(() => ++kept > window.capacity * BLOCKED_SHARE));
+      excess.push(...window.takeAll(({ solo }) => !solo && ++kept > window.capacity * BLOCKED_SHARE));
     }
   }
   return [

@@ -6,10 +6,22 @@ import { PRIORITIES, type Priority } from '../queue/priority.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
 import { readTaskEnvelope, type TaskEnvelope } from '../queue/task-encoding.js';
 import { TASK_TYPE } from '../queue/contracts/task.js';
-import { ExecutionStore, type TaskRef } from '../store/execution-store.js';
+import {
+  type ExecutionRecord,
+  ExecutionStore,
+  type Requeue,
+  type TaskRef,
+} from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
-import { type Parking, priorityOrder, takeParkable, takeRunnable, type Windows } from './dispatch-plan.js';
+import {
+  nextAlone,
+  type Parking,
+  priorityOrder,
+  takeParkable,
+  takeRunnable,
+  type Windows,
+} from './dispatch-plan.js';
 import { Leadership } from './leadership.js';
 import { Metrics } from './api/metrics.js';
 import { ParkingLot } from './parking-lot.js';
@@ -21,6 +33,7 @@ interface Choice {
   held: HeldTask;
 }
 
+const LOOK_AGAIN_MS = 250;
 const STORE_RETRY_MS = 500;
 
 /**
@@ -54,6 +67,7 @@ export class Dispatcher {
     const window = (): ReadyWindow => new ReadyWindow(config.dispatchPrefetch);
     this.windows = { high: window(), normal: window(), low: window() };
     workers.on('capacity', () => this.wake());
+    messaging.onUnblocked(() => this.wake());
     workers.on('capabilities', () => void this.parkingLot.release());
   }
 
@@ -97,8 +111,8 @@ export class Dispatcher {
     if (this.workers.pool.ledger.find(task.executionId)) {
       return null;
     }
-    const worker = this.workers.pool.pick(task.requiredTypes);
-    return worker && this.workers.pool.hold(task.executionId, task.attempt, worker.workerId);
+    const worker = this.workers.pool.pick(task.requiredTypes, task.solo);
+    return worker && this.workers.pool.hold(task.executionId, task.attempt, worker.workerId, task.solo);
   }
 
   /** Publishes a task whose assignment is on record; an undelivered one goes back to waiting. @returns true if it arrived */
@@ -112,7 +126,9 @@ export class Dispatcher {
       }
       this.logger.warn(`the queue of worker ${workerId} is missing: declaring it again`);
       await this.takeBack(held, false);
-      await this.queues.declareWorkerQueue(workerId);
+      await this.queues.declareWorkerQueue(workerId).catch((error: Error) => {
+        this.logger.warn(`the queue of worker ${workerId} is not declared yet: ${error.message}`);
+      });
     } catch (error) {
       // It may have arrived all the same, so the next attempt gets a new number, which shuts this one out.
       this.logger.warn(
@@ -124,16 +140,19 @@ export class Dispatcher {
   }
 
   wake(): void {
-    if (!this.active || !this.leadership.mayAct) {
+    // While the broker takes no messages, an assignment could not be published: tasks wait here instead.
+    if (!this.active || !this.leadership.mayAct || this.messaging.blockedReason !== null) {
       return;
     }
     this.wokenAgain = true;
-    this.passing ??= this.passes().finally(() => {
-      this.passing = null;
-      if (this.wokenAgain) {
-        this.wake();
-      }
-    });
+    this.passing ??= this.passes()
+      .catch((error: Error) => this.logger.error(`a dispatch pass failed: ${error.stack}`))
+      .finally(() => {
+        this.passing = null;
+        if (this.wokenAgain) {
+          this.wake();
+        }
+      });
   }
 
   private consume(priority: Priority): Consumer {
@@ -155,7 +174,7 @@ export class Dispatcher {
         ? readTaskEnvelope(delivery)
         : `expected a message of type ${TASK_TYPE}, got ${delivery.type ?? 'no type'}`;
     if (typeof envelope === 'string') {
-      this.bury(delivery, queue, envelope);
+      void this.queues.bury(delivery, queue, envelope);
       return;
     }
     this.windows[priority].push({ ...envelope, priority, delivery, sinceMs: performance.now() });
@@ -165,7 +184,12 @@ export class Dispatcher {
   private async passes(): Promise<void> {
     // What arrives in the same turn of the event loop is decided together.
     await Promise.resolve();
-    while (this.active && this.wokenAgain && this.leadership.mayAct) {
+    while (
+      this.active &&
+      this.wokenAgain &&
+      this.leadership.mayAct &&
+      this.messaging.blockedReason === null
+    ) {
       this.wokenAgain = false;
       const choices = this.choose();
       if (choices.length > 0) {
@@ -180,12 +204,14 @@ export class Dispatcher {
   /** Every decision there is to make now. Each takes its slot at once, so that the next sees it taken. */
   private choose(): Choice[] {
     const { pool } = this.workers;
-    const isFree = (requiredTypes: string): boolean => pool.classState(requiredTypes) === 'free';
+    const isFree = (requiredTypes: string, solo: boolean): boolean => pool.canTake(requiredTypes, solo);
+    const alone = nextAlone(this.windows, (types, others) => pool.shareWorkers(types, others));
+    pool.keepFree(alone?.requiredTypes ?? null);
     const choices: Choice[] = [];
     for (;;) {
       const order = priorityOrder(this.decisions, this.config.lowPriorityShare);
       const task = takeRunnable(this.windows, order, isFree);
-      const worker = task && pool.pick(task.requiredTypes);
+      const worker = task && pool.pick(task.requiredTypes, task.solo);
       if (!task || !worker) {
         return choices;
       }
@@ -195,7 +221,8 @@ export class Dispatcher {
       if (pool.ledger.find(task.executionId)) {
         void this.settleRefused(task);
       } else {
-        choices.push({ task, held: pool.hold(task.executionId, task.attempt, worker.workerId) });
+        const { executionId, attempt, solo } = task;
+        choices.push({ task, held: pool.hold(executionId, attempt, worker.workerId, solo) });
       }
     }
   }
@@ -210,7 +237,6 @@ export class Dispatcher {
     } catch (error) {
       this.logger.warn(`assignments could not be recorded: ${(error as Error).message}`);
       this.unchoose(choices);
-      setTimeout(() => this.wake(), STORE_RETRY_MS);
       return;
     }
     await Promise.all(
@@ -234,42 +260,62 @@ export class Dispatcher {
   }
 
   private unchoose(choices: Choice[]): void {
-    for (const { task } of choices.toReversed()) {
+    for (const { task } of choices) {
       this.workers.pool.release(task.executionId, task.attempt);
       this.windows[task.priority].inFlight--;
-      this.windows[task.priority].putBack([task]);
     }
+    this.putBack(choices.map(({ task }) => task));
   }
 
-  /** The record would not assign or park this task: it is cancelled, at another attempt, or not ours at all. */
+  /**
+   * The record would not assign or park this task. If it is cancelled, at another attempt or with a worker, the
+   * message has done its work; if it is not on record at all, it is a dead letter. But if it still waits for just
+   * this message (it was refused because our term ended, or because its slot was spoken for), it stays.
+   */
   private async settleRefused(task: WaitingTask): Promise<void> {
     try {
       const record = await this.store.get(task.executionId);
       if (record === null) {
         const reason = `no execution ${task.executionId} is on record`;
         await this.queues.bury(task.delivery, this.queues.names.readyQueue(task.priority), reason);
-      } else if (this.leadership.mayAct) {
+      } else if (stillNeeds(record, task)) {
+        this.putBack([task]);
+      } else {
         task.delivery.ack();
       }
     } catch (error) {
-      this.logger.warn(`${task.executionId} stays on the broker: ${(error as Error).message}`);
+      this.logger.warn(`${task.executionId} is looked at again: ${(error as Error).message}`);
+      this.putBack([task]);
     } finally {
       this.windows[task.priority].inFlight--;
     }
   }
 
+  private putBack(tasks: WaitingTask[]): void {
+    tasks.toReversed().forEach((task) => this.windows[task.priority].putBack([task]));
+    setTimeout(() => this.wake(), LOOK_AGAIN_MS);
+  }
+
+  /** Tries until the record takes it or this term ends; a next leader finds the assignment that never arrived. */
   private async takeBack(held: HeldTask, mayHaveStarted: boolean): Promise<void> {
-    await this.store.requeue([
-      {
-        executionId: held.executionId,
-        attempt: held.attempt,
-        workerId: held.workerId,
-        countAttempt: mayHaveStarted,
-        outcome: mayHaveStarted ? 'worker_lost' : 'handed_back',
-        error: null,
-        durationMs: null,
-      },
-    ]);
+    const requeue: Requeue = {
+      executionId: held.executionId,
+      attempt: held.attempt,
+      workerId: held.workerId,
+      countAttempt: mayHaveStarted,
+      outcome: mayHaveStarted ? 'worker_lost' : 'handed_back',
+      error: null,
+      durationMs: null,
+    };
+    while (this.leadership.mayAct) {
+      try {
+        await this.store.requeue([requeue]);
+        break;
+      } catch (error) {
+        this.logger.warn(`${held.executionId} is not requeued yet: ${(error as Error).message}`);
+        await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
+      }
+    }
     this.workers.pool.release(held.executionId, held.attempt);
     this.stager.kick();
   }
@@ -291,10 +337,8 @@ export class Dispatcher {
       parked = await this.store.park(refs, reason);
     } catch (error) {
       this.logger.warn(`tasks could not be parked: ${(error as Error).message}`);
-      tasks.forEach((task) => {
-        this.windows[task.priority].inFlight--;
-        this.windows[task.priority].putBack([task]);
-      });
+      tasks.forEach(({ priority }) => this.windows[priority].inFlight--);
+      this.putBack(tasks);
       return;
     }
     for (const task of tasks) {
@@ -309,12 +353,6 @@ export class Dispatcher {
     void this.parkingLot.release();
   }
 
-  private bury(delivery: Delivery, queue: string, reason: string): void {
-    this.queues
-      .bury(delivery, queue, reason)
-      .catch((error: Error) => this.logger.error(`a message could not be buried: ${error.message}`));
-  }
-
   /** Long-held deliveries would run into the broker's consumer timeout, which closes the channel: give them back first. */
   private giveBackLongHeld(): void {
     const limitMs = performance.now() - this.config.consumerHoldLimitMs;
@@ -325,4 +363,11 @@ export class Dispatcher {
       }
     }
   }
+}
+
+/** Whether the record still waits for this very message, so that acking it would lose the execution. */
+function stillNeeds(record: ExecutionRecord, task: WaitingTask): boolean {
+  const { state, attempt, parkedReason, availableAt } = record;
+  const waitsForIt = state === 'accepted' || (state === 'queued' && availableAt === null);
+  return waitsForIt && attempt === task.attempt && parkedReason === null;
 }

@@ -162,5 +162,6 @@ function firstTask(execution: NewExecution): RecordedTask {
     requiredTypes: execution.requiredTypes,
     request: execution.request,
     timeoutMs: execution.timeoutMs,
+    solo: false,
   };
 }

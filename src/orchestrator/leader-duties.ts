@@ -15,6 +15,7 @@ import { Rescuer } from './rescuer.js';
 import { Results } from './results.js';
 import { Retention } from './retention.js';
 import { Stager } from './stager.js';
+import { runsAlone } from './suspects.js';
 import { WorkerWatch } from './worker-watch.js';
 
 interface Duty {
@@ -89,7 +90,11 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
 
   private async prepare(epoch: number): Promise<void> {
     await this.queues.declare();
-    this.workers.pool.rebuild(epoch, await this.store.held());
+    const held = await this.store.held();
+    this.workers.pool.rebuild(
+      epoch,
+      held.map((execution) => ({ ...execution, solo: runsAlone(execution) })),
+    );
     await this.parkingLot.load();
     await this.workers.lead();
   }
@@ -99,9 +104,8 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
       return;
     }
     this.onDuty = false;
-    for (const duty of this.duties.toReversed()) {
-      await duty.stop();
-    }
+    // Each stops acting at once and then finishes what is under way, so none of them acts on behind a slow one.
+    await Promise.all(this.duties.map((duty) => duty.stop()));
     this.workers.follow();
   }
 }

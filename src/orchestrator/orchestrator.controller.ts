@@ -11,6 +11,7 @@ import {
 } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
+import { Needs } from './api/access.js';
 import { ApiProblems, EXECUTIONS_TAG, ProblemView } from './api/api-docs.js';
 import { BatchRequest, BatchView, readBatch, toBatchView } from './api/batch.dto.js';
 import { readExecuteOptions } from './api/execute-options.js';
@@ -35,6 +36,7 @@ export class OrchestratorController {
   ) {}
 
   @Post('execute')
+  @Needs('execute')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Run a flow',
@@ -88,6 +90,7 @@ export class OrchestratorController {
   }
 
   @Post('execute/batch')
+  @Needs('execute')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Run many flows, each answered on its own',

@@ -30,9 +30,8 @@ export class ParkingLot {
     });
   }
 
-  /** Reads what an earlier leader parked. */
+  /** Reads what an earlier leader parked, or what slipped through here. */
   async load(): Promise<void> {
-    this.classes.clear();
     for (const { requiredTypes, reason } of await this.store.parkedClasses()) {
       this.classes.set(requiredTypes, reason);
     }
@@ -69,9 +68,15 @@ export class ParkingLot {
       return;
     }
     const limit = reason === 'pool_full' ? REFILL : ALL;
-    const released = await this.store.unpark([requiredTypes], limit);
-    if (released < limit) {
-      this.classes.delete(requiredTypes);
+    // Before the write, so that what is parked while it is under way is not forgotten.
+    this.classes.delete(requiredTypes);
+    let released = limit;
+    try {
+      released = await this.store.unpark([requiredTypes], limit);
+    } finally {
+      if (released === limit) {
+        this.classes.set(requiredTypes, reason);
+      }
     }
     if (released > 0) {
       this.logger.log(`${released} parked executions of ${requiredTypes} wait for a slot now`);

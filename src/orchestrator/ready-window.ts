@@ -62,6 +62,11 @@ export class ReadyWindow {
     return this.tasks.some(wanted);
   }
 
+  /** Oldest first. */
+  waiting(): readonly WaitingTask[] {
+    return this.tasks;
+  }
+
   ids(): string[] {
     return this.tasks.map(({ executionId }) => executionId);
   }

@@ -13,7 +13,7 @@ import {
 import { type TerminalState } from '../store/transitions.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Metrics } from './api/metrics.js';
-import { afterFailure } from './attempt-end.js';
+import { afterFailure, namingWorker } from './attempt-end.js';
 import { Completions } from './completions.js';
 import { Leadership } from './leadership.js';
 import { Stager } from './stager.js';
@@ -28,9 +28,9 @@ const STORE_RETRY_MS = 500;
 export class Recorder {
   private readonly logger = new Logger(Recorder.name);
   private readonly starts: SingleFlight<HeldTaskRef, void>;
-  private readonly ends: SingleFlight<FinishedAttempt, boolean>;
-  private readonly retries: SingleFlight<Retry, boolean>;
-  private readonly requeues: SingleFlight<Requeue, boolean>;
+  private readonly ends: Write<FinishedAttempt>;
+  private readonly retries: Write<Retry>;
+  private readonly requeues: Write<Requeue>;
 
   constructor(
     private readonly config: OrchestratorConfigService,
@@ -41,18 +41,13 @@ export class Recorder {
     private readonly stager: Stager,
     private readonly metrics: Metrics,
   ) {
-    const changed = <T extends { executionId: string }>(write: (items: T[]) => Promise<Set<string>>) =>
-      new SingleFlight<T, boolean>(async (items) => {
-        const ids = await this.persist(() => write(items));
-        return items.map(({ executionId }) => ids.has(executionId));
-      });
     this.starts = new SingleFlight(async (items) => {
       await this.persist(() => store.markRunning(items));
       return items.map((): void => undefined);
     });
-    this.ends = changed((items) => store.finish(items));
-    this.retries = changed((items) => store.retryLater(items));
-    this.requeues = changed((items) => store.requeue(items));
+    this.ends = this.flightOf((items) => store.finish(items));
+    this.retries = this.flightOf((items) => store.retryLater(items));
+    this.requeues = this.flightOf((items) => store.requeue(items));
   }
 
   /**
@@ -69,7 +64,7 @@ export class Recorder {
       case 'cancelled':
         return this.finish(task, 'cancelled', report, null, report.error ?? CANCELLED);
       case 'failed':
-        return this.failed(task, report, report.error!);
+        return this.failed(task, report, namingWorker(report.error!, workerId));
       case 'snoozed':
         return this.snoozed(task, report);
       case 'handed_back':
@@ -131,7 +126,7 @@ export class Recorder {
     error: Failure | null,
   ): Promise<void> {
     const durationMs = report?.durationMs ?? null;
-    const recorded = await this.ends.add({
+    const recorded = await this.ends({
       ...task,
       state,
       result,
@@ -148,13 +143,13 @@ export class Recorder {
   }
 
   private async retry(retry: Retry): Promise<void> {
-    const recorded = await this.retries.add(retry);
+    const recorded = await this.retries(retry);
     this.settle(retry, recorded);
     this.stager.kick();
   }
 
   private async requeue(requeue: Requeue): Promise<void> {
-    const recorded = await this.requeues.add(requeue);
+    const recorded = await this.requeues(requeue);
     this.settle(requeue, recorded);
     this.stager.kick();
   }
@@ -183,6 +178,33 @@ export class Recorder {
     }
   }
 
+  /**
+   * A batched write that answers of each item whether the record took it. If the record cannot take the batch, each
+   * item is tried on its own, so that one that is broken does not stop its neighbours.
+   */
+  private flightOf<T extends { executionId: string }>(write: (items: T[]) => Promise<Set<string>>): Write<T> {
+    const flight = new SingleFlight<T, boolean | Error>(async (items) => {
+      try {
+        const ids = await this.persist(() => write(items));
+        return items.map(({ executionId }) => ids.has(executionId));
+      } catch (error) {
+        if (items.length === 1 || (error as Error).name === 'StoreUnavailableError') {
+          throw error;
+        }
+        return Promise.all(
+          items.map((item) => write([item]).then((ids) => ids.has(item.executionId), asError)),
+        );
+      }
+    });
+    return async (item) => {
+      const recorded = await flight.add(item);
+      if (recorded instanceof Error) {
+        throw recorded;
+      }
+      return recorded;
+    };
+  }
+
   /** Tries until the store takes it: what a worker has done must not be lost to a restart of the database. */
   private async persist<T>(write: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -197,6 +219,13 @@ export class Recorder {
       }
     }
   }
+}
+
+/** Resolves to whether the record changed. */
+type Write<T> = (item: T) => Promise<boolean>;
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled on request', retryable: false };

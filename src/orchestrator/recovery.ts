@@ -21,6 +21,7 @@ interface Untouched {
 @Injectable()
 export class Recovery {
   private readonly logger = new Logger(Recovery.name);
+  private readonly untouchedBefore = new Map<string, Set<string>>();
   private readonly underWay = new Map<string, Promise<void>>();
 
   constructor(
@@ -53,8 +54,11 @@ export class Recovery {
     this.logger.warn(`recovering ${held.length} executions of worker ${workerId}: ${reason}`);
     const queue = this.queues.names.workerQueue(workerId);
     await this.messaging.admin.unbind(queue, this.queues.names.assign(), workerId);
-    const untouched = await this.empty(queue);
+    // A recovery that failed half-way gave its messages back, and they look touched now.
+    const keys = this.untouchedBefore.get(workerId) ?? new Set();
+    const untouched: Untouched = { deliveries: [], keys };
     try {
+      await this.empty(queue, untouched);
       await Promise.all(
         held.map(({ executionId, attempt }) => {
           const mayHaveStarted = !onPurpose && !untouched.keys.has(`${executionId}:${attempt}`);
@@ -63,18 +67,19 @@ export class Recovery {
       );
     } catch (error) {
       untouched.deliveries.forEach((delivery) => delivery.requeue());
+      this.untouchedBefore.set(workerId, keys);
       throw error;
     }
+    this.untouchedBefore.delete(workerId);
     untouched.deliveries.forEach((delivery) => delivery.ack());
     await this.retire(workerId, queue);
   }
 
-  private async empty(queue: string): Promise<Untouched> {
-    const untouched: Untouched = { deliveries: [], keys: new Set() };
+  private async empty(queue: string, untouched: Untouched): Promise<void> {
     for (;;) {
       const delivery = await this.messaging.admin.take(queue);
       if (!delivery) {
-        return untouched;
+        return;
       }
       untouched.deliveries.push(delivery);
       const envelope = delivery.type === TASK_TYPE ? readTaskEnvelope(delivery) : null;

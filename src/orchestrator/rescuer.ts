@@ -3,13 +3,16 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import { PRIORITIES } from '../queue/priority.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
-import { ExecutionStore } from '../store/execution-store.js';
+import { ExecutionStore, type HeldExecution, type TaskRef } from '../store/execution-store.js';
+import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import type { WorkerRecord } from '../worker/worker-record.js';
 import { Dispatcher } from './dispatcher.js';
 import { Leadership } from './leadership.js';
+import { ParkingLot } from './parking-lot.js';
 import { Recorder } from './recorder.js';
 import { Stager } from './stager.js';
+import { runsAlone } from './suspects.js';
 
 const SWEEP_INTERVAL = 'rescuer';
 const SWEEP_MS = 5_000;
@@ -26,7 +29,12 @@ const HEARTBEATS_WITHOUT = 2;
 export class Rescuer {
   private readonly logger = new Logger(Rescuer.name);
   /** Per held execution: the heartbeats that lacked it. */
-  private readonly lacking = new Map<string, { count: number; heartbeatAtMs: number }>();
+  private readonly lacking = new Map<
+    string,
+    { assignmentSeq: number; count: number; heartbeatAtMs: number }
+  >();
+  /** Differences between ledger and record that the last sweep saw. */
+  private doubted = new Set<string>();
   private sweeping: Promise<void> | null = null;
 
   constructor(
@@ -37,12 +45,14 @@ export class Rescuer {
     private readonly recorder: Recorder,
     private readonly leadership: Leadership,
     private readonly stager: Stager,
+    private readonly parkingLot: ParkingLot,
     private readonly scheduler: SchedulerRegistry,
     private readonly config: OrchestratorConfigService,
   ) {}
 
   start(): void {
     this.lacking.clear();
+    this.doubted.clear();
     const interval = setInterval(() => {
       this.sweeping ??= this.sweep()
         .catch((error: Error) => this.logger.warn(`the sweep failed: ${error.message}`))
@@ -64,51 +74,83 @@ export class Rescuer {
     if (!this.leadership.mayAct) {
       return;
     }
-    await this.adoptUnknown();
+    // An exchange or a binding that an operator deleted is not missed by whoever publishes elsewhere.
+    await this.queues.declare();
+    await this.reconcile(await this.store.held());
     await this.requeueUndelivered();
     await this.requeueMissing();
+    await this.parkingLot.load();
+    void this.parkingLot.release();
   }
 
   /**
-   * Held by the record and not in the ledger: written by a leader before us, at the end of its term. And a cancel that
-   * is on record but whose message may have been lost is sent again; the worker takes it any number of times.
+   * Brings ledger and record together again where they differ: an assignment of a leader before us that was written
+   * at the end of its term; a slot whose execution has ended in a way that passed us by. Either is believed when two
+   * sweeps in a row have seen it, since the record was read a moment before the ledger. And a cancel that is on
+   * record but whose message may have been lost is sent again; the worker takes it any number of times.
    */
-  private async adoptUnknown(): Promise<void> {
-    for (const { executionId, attempt, workerId, cancelRequested } of await this.store.held()) {
-      if (!this.workers.pool.ledger.find(executionId)) {
-        this.workers.pool.hold(executionId, attempt, workerId);
-      }
-      if (cancelRequested) {
-        await this.workers.cancelOnWorker(workerId, { executionId, attempt, reason: 'cancelled on request' });
-      }
+  private async reconcile(held: HeldExecution[]): Promise<void> {
+    const { pool } = this.workers;
+    const onRecord = new Set(held.map(({ executionId, attempt }) => `${executionId}:${attempt}`));
+    const unknown = held.filter(({ executionId }) => pool.ledger.find(executionId) === null);
+    const left = pool.ledger
+      .holders()
+      .flatMap((workerId) => pool.ledger.heldBy(workerId))
+      .filter(({ executionId, attempt }) => !onRecord.has(`${executionId}:${attempt}`));
+    for (const execution of unknown.filter((each) => this.doubted.has(doubtOf('adopt', each)))) {
+      pool.hold(execution.executionId, execution.attempt, execution.workerId, runsAlone(execution));
+    }
+    for (const { executionId, attempt } of left.filter((each) =>
+      this.doubted.has(doubtOf('release', each)),
+    )) {
+      pool.release(executionId, attempt);
+      this.workers.emit('capacity');
+    }
+    this.doubted = new Set([
+      ...unknown.map((each) => doubtOf('adopt', each)),
+      ...left.map((each) => doubtOf('release', each)),
+    ]);
+    for (const { executionId, attempt, workerId } of held.filter(({ cancelRequested }) => cancelRequested)) {
+      await this.workers.cancelOnWorker(workerId, { executionId, attempt, reason: 'cancelled on request' });
     }
   }
 
-  /** Given to a worker that, by its own word in two heartbeats since, has not got it. */
+  /**
+   * Given to a worker that, by its own word in two heartbeats since, has not got it, while nothing is left unread in
+   * its queue or among the results: published never, or to nobody.
+   */
   private async requeueUndelivered(): Promise<void> {
-    const missing = this.workers.pool.live().flatMap((worker) => this.lackedBy(worker));
-    if (missing.length === 0 || (await this.unreadResults()) > 0) {
-      return;
-    }
-    for (const { executionId, attempt, workerId } of missing) {
-      this.logger.warn(`${executionId} never arrived at worker ${workerId}: it is given out again`);
-      this.lacking.delete(executionId);
-      await this.recorder.lost({ executionId, attempt, workerId }, true, 'the task never arrived');
+    for (const worker of this.workers.pool.live()) {
+      const missing = this.lackedBy(worker);
+      if (missing.length === 0 || (await this.unread(worker.workerId)) > 0) {
+        continue;
+      }
+      for (const { executionId, attempt, workerId } of missing) {
+        this.logger.warn(`${executionId} never arrived at worker ${workerId}: it is given out again`);
+        this.lacking.delete(executionId);
+        await this.recorder.lost({ executionId, attempt, workerId }, true, 'the task never arrived');
+      }
     }
   }
 
-  private lackedBy(worker: WorkerRecord): { executionId: string; attempt: number; workerId: string }[] {
+  private lackedBy(worker: WorkerRecord): HeldTask[] {
     const has = new Set(worker.heldExecutionIds);
     return this.workers.pool.ledger.heldBy(worker.workerId).filter(({ executionId, assignmentSeq }) => {
-      if (has.has(executionId) || worker.lastAssignmentSeq < assignmentSeq) {
+      const before = this.lacking.get(executionId);
+      if (has.has(executionId)) {
         this.lacking.delete(executionId);
         return false;
       }
-      const before = this.lacking.get(executionId) ?? { count: 0, heartbeatAtMs: -1 };
-      const isNewHeartbeat = before.heartbeatAtMs !== worker.lastHeartbeatAtMs;
-      const now = { count: before.count + (isNewHeartbeat ? 1 : 0), heartbeatAtMs: worker.lastHeartbeatAtMs };
-      this.lacking.set(executionId, now);
-      return now.count >= HEARTBEATS_WITHOUT;
+      if (before?.assignmentSeq !== assignmentSeq) {
+        // The heartbeat at hand may be older than the assignment: counting begins with the next.
+        this.lacking.set(executionId, { assignmentSeq, count: 0, heartbeatAtMs: worker.lastHeartbeatAtMs });
+        return false;
+      }
+      if (before.heartbeatAtMs !== worker.lastHeartbeatAtMs) {
+        before.count++;
+        before.heartbeatAtMs = worker.lastHeartbeatAtMs;
+      }
+      return before.count >= HEARTBEATS_WITHOUT;
     });
   }
 
@@ -126,7 +168,14 @@ export class Rescuer {
     }
   }
 
-  private async unreadResults(): Promise<number> {
-    return (await this.queues.depth(this.queues.names.results()))?.messages ?? 0;
+  /** Messages that are ready for this worker or for us, and would tell more. */
+  private async unread(workerId: string): Promise<number> {
+    const queues = [this.queues.names.workerQueue(workerId), this.queues.names.results()];
+    const depths = await Promise.all(queues.map((queue) => this.queues.depth(queue)));
+    return depths.reduce((sum, depth) => sum + (depth?.messages ?? 0), 0);
   }
+}
+
+function doubtOf(what: 'adopt' | 'release', { executionId, attempt }: TaskRef): string {
+  return `${what}:${executionId}:${attempt}`;
 }

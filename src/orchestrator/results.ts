@@ -14,6 +14,7 @@ import { Leadership } from './leadership.js';
 import { Recorder } from './recorder.js';
 
 const PREFETCH = 100;
+const REQUEUE_PAUSE_MS = 1_000;
 
 /**
  * Takes in what workers report. A batch is acked only after everything in it is on record (or refused by the record
@@ -68,8 +69,24 @@ export class Results {
       await Promise.all(batch.reports.map((report) => this.record(report, batch.workerId)));
       delivery.ack();
     } catch (error) {
-      // Not acked: it comes again with the next channel or the next leader, and the record takes each end once.
-      this.logger.error(`a batch of ${batch.workerId} is not on record yet: ${(error as Error).message}`);
+      await this.notRecorded(delivery, batch, error as Error);
+    }
+  }
+
+  /**
+   * A record that is away ends the term or the wait before this is reached: the batch comes again to the next leader,
+   * and the record takes each end once. Anything else is the message's own fault.
+   */
+  private async notRecorded(
+    delivery: Delivery,
+    { workerId }: ReportBatchMessage,
+    error: Error,
+  ): Promise<void> {
+    if (error.name === 'StoreUnavailableError') {
+      this.logger.warn(`a batch of ${workerId} is not on record yet: ${error.message}`);
+      setTimeout(() => delivery.requeue(), REQUEUE_PAUSE_MS);
+    } else {
+      await this.bury(delivery, `its reports cannot be recorded: ${error.message}`);
     }
   }
 
@@ -96,8 +113,6 @@ export class Results {
   }
 
   private async bury(delivery: Delivery, reason: string): Promise<void> {
-    await this.queues
-      .bury(delivery, this.queues.names.results(), reason)
-      .catch((error: Error) => this.logger.error(`a message could not be buried: ${error.message}`));
+    await this.queues.bury(delivery, this.queues.names.results(), reason);
   }
 }

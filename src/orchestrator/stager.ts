@@ -1,8 +1,10 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
+import { SingleFlight } from '../queue/single-flight.js';
 import { type DueTask, ExecutionStore, type TaskRef } from '../store/execution-store.js';
 import { Leadership } from './leadership.js';
+import { runsAlone } from './suspects.js';
 
 const BATCH = 200;
 
@@ -18,13 +20,20 @@ export class Stager {
   private running: Promise<void> | null = null;
   private again = false;
   private timer: NodeJS.Timeout | null = null;
+  private readonly unpublished = new Set<string>();
+  private readonly queued: SingleFlight<TaskRef, void>;
 
   constructor(
     private readonly config: OrchestratorConfigService,
     private readonly store: ExecutionStore,
     private readonly queues: QueueManagementService,
     private readonly leadership: Leadership,
-  ) {}
+  ) {
+    this.queued = new SingleFlight(async (tasks) => {
+      await store.markQueued(tasks);
+      return tasks.map((): void => undefined);
+    });
+  }
 
   start(): void {
     this.active = true;
@@ -74,24 +83,30 @@ export class Stager {
       return this.config.rescueIntervalMs;
     }
     await this.store.expire(BATCH);
-    const { tasks, nextInMs } = await this.store.due(BATCH, []);
+    const { tasks, nextInMs } = await this.store.due(BATCH, [...this.unpublished]);
     if (tasks.length > 0) {
-      const published = await Promise.all(tasks.map((task) => this.publish(task)));
-      await this.store.markQueued(published.filter((task) => task !== null));
-      this.again ||= tasks.length === BATCH && published.some((task) => task !== null);
+      await Promise.all(tasks.map((task) => this.publish(task)));
+      this.again ||= tasks.length === BATCH;
+    } else {
+      this.unpublished.clear();
     }
     return Math.max(1, Math.min(nextInMs ?? Infinity, this.config.rescueIntervalMs));
   }
 
-  private async publish(task: DueTask): Promise<TaskRef | null> {
+  /** One that cannot be published does not hold up those behind it: it is left out until the others are through. */
+  private async publish(task: DueTask): Promise<void> {
     try {
-      const outcome = await this.queues.publishFlowExecution(task);
-      return outcome === 'routed' ? task : null;
+      if ((await this.queues.publishFlowExecution({ ...task, solo: runsAlone(task) })) === 'routed') {
+        await this.queued.add(task);
+        return;
+      }
+      this.logger.warn(`the ready queue of ${task.priority} is missing: declaring it again`);
+      await this.queues.declare();
     } catch (error) {
       this.logger.warn(
         `${task.executionId} could not be published: ${(error as Error).message}; trying again`,
       );
-      return null;
     }
+    this.unpublished.add(task.executionId);
   }
 }

@@ -1,4 +1,5 @@
 import type { ExecutionRecord } from '../store/execution-store.js';
+import { runsAlone } from './suspects.js';
 
 /** What the record does not know and a reason for waiting may rest on. */
 export interface WaitingFacts {
@@ -27,6 +28,7 @@ export const WAITING_CODES = [
   'leader_election',
   'no_capable_worker',
   'pool_full',
+  'alone',
   'behind',
   'next',
   'starting',
@@ -137,6 +139,10 @@ function inTheQueue(execution: Waiting, facts: WaitingFacts): WaitingReason {
   const count = `${facts.ahead >= facts.aheadLimit ? 'at least ' : ''}${facts.ahead}`;
   if (facts.pool === 'none') {
     return noCapableWorker(requiredNodeTypes, facts.knownNodeTypes);
+  }
+  if (runsAlone(execution)) {
+    const message = `attempt ${execution.attempt} of ${execution.maxAttempts} runs alone, since a worker was lost with an earlier one: it waits for a worker that is empty; ${count} go first`;
+    return { code: 'alone', message, ...line };
   }
   if (facts.pool === 'full') {
     const message = `every live worker that supports ${requiredNodeTypes.join(', ')} is full or takes no tasks; ${count} go first`;

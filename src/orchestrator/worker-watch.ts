@@ -26,6 +26,7 @@ export class WorkerWatch {
   private linkUpAtMs = 0;
   private massLossSinceMs: number | null = null;
   private turn = 0;
+  private unheardUntilMs = 0;
   /** Workers that hold work by the record and are not live, and since when we know. */
   private readonly strangers = new Map<string, number>();
 
@@ -80,11 +81,19 @@ export class WorkerWatch {
       linkAgeMs: now - this.linkUpAtMs,
       intervalMs: this.config.workerPollIntervalMs,
     });
-    if (doubt !== null || !this.leadership.mayAct || !this.messaging.isUp) {
+    // Workers whose broker takes no messages cannot send heartbeats: nobody is judged until some have had time to come.
+    if (this.messaging.blockedReason !== null) {
+      this.unheardUntilMs = now + 2 * this.config.heartbeatIntervalMs;
+    }
+    if (doubt !== null || now < this.unheardUntilMs || !this.leadership.mayAct || !this.messaging.isUp) {
       return;
     }
     const live = this.workers.pool.live();
     const consumers = await this.lookAtQueues(live);
+    // We may have been suspended while we looked.
+    if (!this.leadership.mayAct) {
+      return;
+    }
     const verdicts = live.map((worker) => ({ worker, verdict: this.judgeOne(worker, consumers) }));
     this.act(verdicts, live.length);
     await this.recoverStrangers();
@@ -113,11 +122,14 @@ export class WorkerWatch {
     const now = performance.now();
     const history = this.workers.history(worker.workerId);
     const { heartbeatIntervalMs, deadHeartbeats, suspectPhi } = this.config;
+    const seen = consumers.get(worker.workerId) ?? null;
+    worker.hasConsumed ||= seen !== null && seen > 0;
     return judge(
       {
         phi: history?.phi(now) ?? 0,
         silenceMs: history?.silenceMs(now) ?? 0,
-        consumers: consumers.get(worker.workerId) ?? null,
+        consumers: seen,
+        hasConsumed: worker.hasConsumed,
         ageMs: Date.now() - worker.registeredAt.getTime(),
       },
       { suspectPhi, silenceLimitMs: deadHeartbeats * heartbeatIntervalMs },

@@ -4,7 +4,7 @@ import { OrchestratorConfigService } from '../config/orchestrator-config.service
 import { type QueueDepth, TopologyConflictError } from '../messaging/broker-admin.js';
 import type { Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
-import type { PublishOutcome } from '../messaging/publisher.js';
+import type { OutgoingMessage, PublishOutcome } from '../messaging/publisher.js';
 import { HEADERS, type Messages, type MessageType, WIRE_VERSION } from './contracts/wire.js';
 import { CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE } from './contracts/control.js';
 import { TASK_TYPE } from './contracts/task.js';
@@ -47,6 +47,8 @@ const SOURCE_TYPE_HEADER = 'x-source-type';
 const STALE_HEADER = /^x-(.*death.*|delivery-count|acquired-count)$/;
 const DEPTH_AGE_MS = 500;
 const DECLARE_RETRY_MS = 1_000;
+const BURY_RETRY_MS = 1_000;
+const KEPT_HEADERS_BYTES = 32_768;
 
 /**
  * The queues: declares them, puts tasks and control messages on them, measures them, and takes what cannot be
@@ -168,19 +170,38 @@ export class QueueManagementService
 
   // ---- dead letters --------------------------------------------------------------------------------------------
 
-  /** Moves a message that cannot be handled to `flow.dlq` with its reason, then acks it: once, never in a loop. */
+  /**
+   * Moves a message that cannot be handled to `flow.dlq` with its reason, then acks it: once, never in a loop. Never
+   * rejects: a message that cannot be moved now goes back to its queue after a pause.
+   */
   async bury(delivery: Delivery, queue: string, reason: string): Promise<void> {
     this.logger.warn(
       `${queue}: message ${delivery.messageId ?? 'without an id'} goes to the dead letters: ${reason}`,
     );
-    await this.messaging.publish({
+    try {
+      if ((await this.messaging.publish(this.deadLetter(delivery, queue, reason))) === 'unroutable') {
+        await this.declare();
+        throw new Error(`${this.names.deadLetterQueue()} was missing`);
+      }
+      delivery.ack();
+    } catch (error) {
+      this.logger.warn(`${queue}: it goes back there for the moment: ${(error as Error).message}`);
+      setTimeout(() => delivery.requeue(), BURY_RETRY_MS);
+    }
+  }
+
+  private deadLetter(delivery: Delivery, queue: string, reason: string): OutgoingMessage {
+    const headers = withoutStaleHeaders(delivery.headers);
+    // All headers have to fit into one frame, ours among them.
+    const fits = JSON.stringify(headers).length <= KEPT_HEADERS_BYTES;
+    return {
       exchange: this.names.deadLetterExchange(),
       routingKey: '',
       type: 'dead-letter',
-      messageId: `${delivery.messageId ?? 'unknown'}:dead`,
+      messageId: `${delivery.messageId?.slice(0, 200) ?? 'unknown'}:dead`,
       correlationId: delivery.correlationId,
       headers: {
-        ...withoutStaleHeaders(delivery.headers),
+        ...(fits && headers),
         [REASON_HEADER]: reason.slice(0, 1_000),
         [SOURCE_QUEUE_HEADER]: queue,
         [SOURCE_EXCHANGE_HEADER]: delivery.exchange,
@@ -188,8 +209,7 @@ export class QueueManagementService
         [SOURCE_TYPE_HEADER]: delivery.type ?? '',
       },
       content: delivery.content,
-    });
-    delivery.ack();
+    };
   }
 
   /** Reads a delivery from `flow.dlq`, whether we buried it (our headers) or the broker did (`x-death`). */

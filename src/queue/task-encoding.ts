@@ -1,3 +1,4 @@
+import { HIGHEST_ATTEMPT, ID_PATTERN } from './contracts/flow.js';
 import { HEADERS, WIRE_VERSION } from './contracts/wire.js';
 import type { TaskMessage } from './contracts/task.js';
 
@@ -7,6 +8,8 @@ export interface RecordedTask extends Omit<TaskMessage, 'flowData' | 'inputs'> {
   requiredTypes: string;
   /** JSON text of `{flowData, inputs}`. */
   request: string;
+  /** It must have a worker to itself. */
+  solo: boolean;
 }
 
 /** The bytes of a `TaskMessage`, made around the recorded request without parsing it. */
@@ -23,11 +26,14 @@ export function encodeTask(task: RecordedTask): Buffer {
 }
 
 /** What dispatch needs to know of a task, so that it need not look into the body. */
-export function taskHeaders(task: { attempt: number; requiredTypes: string }): Record<string, unknown> {
+export function taskHeaders(
+  task: Pick<RecordedTask, 'attempt' | 'requiredTypes' | 'solo'>,
+): Record<string, unknown> {
   return {
     [HEADERS.schema]: WIRE_VERSION,
     [HEADERS.attempt]: task.attempt,
     [HEADERS.nodeTypes]: task.requiredTypes,
+    ...(task.solo && { [HEADERS.solo]: true }),
   };
 }
 
@@ -37,11 +43,15 @@ export function taskMessageId(executionId: string, attempt: number, hop: Hop): s
   return `${executionId}:${attempt}:${hop}`;
 }
 
+const ID = new RegExp(ID_PATTERN);
+
 /** A task as the dispatcher sees it in a delivery. */
 export interface TaskEnvelope {
   executionId: string;
   attempt: number;
   requiredTypes: string;
+  /** It must have a worker to itself. */
+  solo: boolean;
 }
 
 /** @returns the envelope, or what is wrong with the message */
@@ -55,7 +65,7 @@ export function readTaskEnvelope(delivery: {
     return `expected wire version ${WIRE_VERSION} in the header ${HEADERS.schema}, got ${JSON.stringify(version) ?? 'none'}`;
   }
   const attempt = delivery.headers[HEADERS.attempt];
-  if (!Number.isInteger(attempt) || (attempt as number) < 1) {
+  if (!Number.isInteger(attempt) || (attempt as number) < 1 || (attempt as number) > HIGHEST_ATTEMPT) {
     return `expected an attempt of 1 or more in the header ${HEADERS.attempt}, got ${JSON.stringify(attempt) ?? 'none'}`;
   }
   const requiredTypes = delivery.headers[HEADERS.nodeTypes];
@@ -63,8 +73,13 @@ export function readTaskEnvelope(delivery: {
     return `expected the flow's node types in the header ${HEADERS.nodeTypes}, got ${JSON.stringify(requiredTypes) ?? 'none'}`;
   }
   const executionId = delivery.correlationId;
-  if (!executionId) {
-    return 'expected the execution id as correlationId, got none';
+  if (executionId === undefined || !ID.test(executionId)) {
+    return `expected the execution id as correlationId, got ${JSON.stringify(executionId) ?? 'none'}`;
   }
-  return { executionId, attempt: attempt as number, requiredTypes };
+  return {
+    executionId,
+    attempt: attempt as number,
+    requiredTypes,
+    solo: delivery.headers[HEADERS.solo] === true,
+  };
 }

@@ -11,6 +11,11 @@ import { WorkerRuntime } from './worker-runtime.service.js';
       useFactory: (config: WorkerConfigService) => ({
         instance: `worker ${config.workerId}`,
         urls: config.amqpUrls,
+        tls: {
+          caFile: config.amqpCaFile,
+          certFile: config.amqpCertFile,
+          keyFile: config.amqpKeyFile,
+        },
         heartbeatS: config.amqpHeartbeatS,
         publishWindow: config.publishWindow,
         publishTimeoutMs: config.publishTimeoutMs,

@@ -6,7 +6,7 @@ import type {
   ParkedClass,
   ParkedReason,
 } from './execution-store.js';
-import { priorityOf, RECORD_COLUMNS, toRecord } from './rows.js';
+import { priorityOf, RECORD_COLUMNS, toPastAttempts, toRecord } from './rows.js';
 import type { StoreSession } from './store-session.js';
 import { isIn, literals, stateIn } from './transition-sql.js';
 import {
@@ -29,6 +29,7 @@ interface DueRow {
   request: string | null;
   timeout_ms: number;
   max_attempts: number;
+  past_attempts: string | null;
   wait_ms: number;
 }
 
@@ -45,7 +46,7 @@ export class ExecutionQueries {
         where available_at is not null and execution_id not in (${dialect.texts(except)})
         order by available_at, execution_id limit ${limit + 1})
       select executions.execution_id, attempt, flow_id, priority, required_types, timeout_ms, max_attempts,
-        available_at - clock.now as wait_ms, case when available_at <= clock.now then request end as request
+        past_attempts, available_at - clock.now as wait_ms, case when available_at <= clock.now then request end as request
       from next join executions on executions.execution_id = next.execution_id cross join clock
       order by available_at, executions.execution_id`);
     const tasks = rows.slice(0, limit).flatMap(toDueTask);
@@ -60,6 +61,8 @@ export class ExecutionQueries {
         .select([
           'execution_id',
           'attempt',
+          'max_attempts',
+          'past_attempts',
           'worker_id',
           'state',
           'required_types',
@@ -72,6 +75,8 @@ export class ExecutionQueries {
     return rows.map((row) => ({
       executionId: row.execution_id,
       attempt: row.attempt,
+      maxAttempts: row.max_attempts,
+      pastAttempts: toPastAttempts(row.past_attempts),
       // A held execution always has these two: they are written together with its state.
       workerId: row.worker_id ?? '',
       assignedAt: row.assigned_at ?? 0,
@@ -148,6 +153,7 @@ function toDueTask(row: DueRow): DueTask[] {
       request: row.request,
       timeoutMs: row.timeout_ms,
       maxAttempts: row.max_attempts,
+      pastAttempts: toPastAttempts(row.past_attempts),
     },
   ];
 }

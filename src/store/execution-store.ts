@@ -241,10 +241,13 @@ export interface DueTask extends TaskRef {
   request: string;
   timeoutMs: number;
   maxAttempts: number;
+  pastAttempts: AttemptRecord[];
 }
 
 export interface HeldExecution extends HeldTaskRef {
   state: 'assigned' | 'running';
+  maxAttempts: number;
+  pastAttempts: AttemptRecord[];
   requiredTypes: string;
   cancelRequested: boolean;
   assignedAt: number;

@@ -73,8 +73,13 @@ export function toRecord(row: RecordRow): ExecutionRecord {
     request: row.request,
     result: row.result,
     timeline: parse<NodeTimelineEntry[]>(row.timeline),
-    pastAttempts: JSON.parse(`[${row.past_attempts ?? ''}]`) as AttemptRecord[],
+    pastAttempts: toPastAttempts(row.past_attempts),
   };
+}
+
+/** The column holds the entries of an array without its brackets, so that one more is appended without reading it. */
+export function toPastAttempts(text: string | null): AttemptRecord[] {
+  return JSON.parse(`[${text ?? ''}]`) as AttemptRecord[];
 }
 
 export function priorityRank(priority: Priority): number {

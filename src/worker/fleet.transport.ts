@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
 import { BaseRpcContext, type CustomTransportStrategy, Server } from '@nestjs/microservices';
-import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
-import type { Consumer, Delivery } from '../messaging/consumer.js';
+import type { Consumer, ConsumerOptions, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import { GOODBYE_TYPE, HEARTBEAT_TYPE, REGISTRATION_TYPE } from '../queue/contracts/fleet.js';
 import { decode, UndecodableError } from '../queue/contracts/wire.js';
@@ -11,6 +11,9 @@ import { WorkerManagementService } from './worker-management.service.js';
 /** More than this many unread heartbeats are worth less than the newest ones. */
 const QUEUE_LIMIT = 1_000;
 const PREFETCH = 200;
+const REBIND_INTERVAL_MS = 5_000;
+
+type FleetChannel = Parameters<NonNullable<ConsumerOptions['prepare']>>[0];
 
 /**
  * Brings the fleet's messages into Nest's message handlers: this replica's own, exclusive queue on the fanout
@@ -20,9 +23,9 @@ const PREFETCH = 200;
 @Injectable()
 export class FleetTransport extends Server implements CustomTransportStrategy {
   private consumer: Consumer | null = null;
+  private queue = '';
 
   constructor(
-    private readonly config: OrchestratorConfigService,
     private readonly messaging: MessagingService,
     private readonly queues: QueueManagementService,
     private readonly workers: WorkerManagementService,
@@ -31,21 +34,12 @@ export class FleetTransport extends Server implements CustomTransportStrategy {
   }
 
   listen(callback: () => void): void {
-    const queue = `${this.queues.names.workers()}.${this.config.instanceId}`;
     const begin = (): void => {
       this.consumer ??= this.messaging.consume({
-        queue,
+        queue: this.queues.names.workers(),
         prefetch: PREFETCH,
         purpose: 'fleet consumer',
-        prepare: async (channel) => {
-          await channel.assertQueue(queue, {
-            exclusive: true,
-            autoDelete: true,
-            durable: false,
-            maxLength: QUEUE_LIMIT,
-          });
-          await channel.bindQueue(queue, this.queues.names.workers(), '');
-        },
+        prepare: (channel) => this.ownQueue(channel),
         onDelivery: (delivery) => void this.receive(delivery),
         onConsuming: () => void this.workers.meetThePool(),
       });
@@ -56,6 +50,31 @@ export class FleetTransport extends Server implements CustomTransportStrategy {
       this.queues.once('declared', begin);
     }
     callback();
+  }
+
+  /** Nobody tells us when an operator deletes the exchange, and our binding with it: so it is made again and again. */
+  @Interval(REBIND_INTERVAL_MS)
+  async rebind(): Promise<void> {
+    await this.consumer
+      ?.onChannel((channel) => this.bind(channel))
+      .catch((error: Error) => this.logger.warn(`the fleet queue is not bound: ${error.message}`));
+  }
+
+  /** The server names it: after a half-open cut, a name of ours would stay locked until the broker has noticed. */
+  private async ownQueue(channel: FleetChannel): Promise<string> {
+    const { queue } = await channel.assertQueue('', {
+      exclusive: true,
+      autoDelete: true,
+      durable: false,
+      maxLength: QUEUE_LIMIT,
+    });
+    this.queue = queue;
+    await this.bind(channel);
+    return queue;
+  }
+
+  private async bind(channel: FleetChannel): Promise<void> {
+    await channel.bindQueue(this.queue, this.queues.names.workers(), '');
   }
 
   async close(): Promise<void> {
@@ -92,8 +111,6 @@ export class FleetTransport extends Server implements CustomTransportStrategy {
       delivery.ack();
       return;
     }
-    await this.queues
-      .bury(delivery, this.queues.names.workers(), reason)
-      .catch((error: Error) => this.logger.error(`a fleet message could not be buried: ${error.message}`));
+    await this.queues.bury(delivery, this.queues.names.workers(), reason);
   }
 }

@@ -5,6 +5,8 @@ export interface HeldTask {
   workerId: string;
   /** Rises with every assignment; a worker's heartbeat echoes the highest one it has seen. */
   assignmentSeq: number;
+  /** Its worker holds nothing else until it ends. */
+  solo: boolean;
 }
 
 const SEQ_PER_EPOCH = 1_000_000_000;
@@ -17,6 +19,8 @@ const SEQ_PER_EPOCH = 1_000_000_000;
 export class Ledger {
   private readonly byExecution = new Map<string, HeldTask>();
   private readonly byWorker = new Map<string, Map<string, HeldTask>>();
+  /** Per worker: the execution that has it to itself. */
+  private readonly solos = new Map<string, string>();
   private seq = 0;
 
   get size(): number {
@@ -24,10 +28,13 @@ export class Ledger {
   }
 
   /** Takes a slot. Holding what is held already moves it to the new worker and attempt. */
-  hold(executionId: string, attempt: number, workerId: string): HeldTask {
+  hold(executionId: string, attempt: number, workerId: string, solo = false): HeldTask {
     this.release(executionId);
-    const task: HeldTask = { executionId, attempt, workerId, assignmentSeq: ++this.seq };
+    const task: HeldTask = { executionId, attempt, workerId, assignmentSeq: ++this.seq, solo };
     this.byExecution.set(executionId, task);
+    if (solo) {
+      this.solos.set(workerId, executionId);
+    }
     let held = this.byWorker.get(workerId);
     if (!held) {
       this.byWorker.set(workerId, (held = new Map()));
@@ -48,6 +55,9 @@ export class Ledger {
     if (held?.size === 0) {
       this.byWorker.delete(task.workerId);
     }
+    if (this.solos.get(task.workerId) === executionId) {
+      this.solos.delete(task.workerId);
+    }
     return task;
   }
 
@@ -57,6 +67,11 @@ export class Ledger {
 
   count(workerId: string): number {
     return this.byWorker.get(workerId)?.size ?? 0;
+  }
+
+  /** The execution that has this worker to itself, or null. */
+  soloOf(workerId: string): string | null {
+    return this.solos.get(workerId) ?? null;
   }
 
   heldBy(workerId: string): HeldTask[] {
@@ -72,6 +87,7 @@ export class Ledger {
   reset(epoch: number): void {
     this.byExecution.clear();
     this.byWorker.clear();
+    this.solos.clear();
     this.seq = epoch * SEQ_PER_EPOCH;
   }
 }

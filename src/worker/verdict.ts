@@ -5,7 +5,9 @@ export interface WorkerSigns {
   silenceMs: number;
   /** Consumers on its queue; null = not looked at in this round. */
   consumers: number | null;
-  /** Since it registered: a new worker needs a moment to begin consuming. */
+  /** Its queue has been seen with a consumer since it registered. */
+  hasConsumed: boolean;
+  /** Since it registered: a new worker needs a while to begin consuming. */
   ageMs: number;
 }
 
@@ -18,13 +20,20 @@ export interface VerdictLimits {
 export type Verdict =
   { kind: 'alive' } | { kind: 'suspect'; reason: string } | { kind: 'lost'; reason: string };
 
-/** How long a registered worker may take until it consumes from its queue. */
-export const CONSUMING_GRACE_MS = 5_000;
+/**
+ * How long a registered worker may take until it consumes from its queue: several round trips to the broker, however
+ * slow they are. Given up sooner, it would lose its queue before it ever reached it, again and again. Should it die
+ * meanwhile, its heartbeats stop.
+ */
+export const CONSUMING_GRACE_MS = 60_000;
 
 /** A queue without a consumer is a closed connection: that shows within milliseconds. Heartbeats show the rest. */
 export function judge(signs: WorkerSigns, limits: VerdictLimits): Verdict {
-  if (signs.consumers === 0 && signs.ageMs > CONSUMING_GRACE_MS) {
+  if (signs.consumers === 0 && signs.hasConsumed) {
     return { kind: 'lost', reason: 'nobody consumes from its queue: its connection closed' };
+  }
+  if (signs.consumers === 0 && signs.ageMs > CONSUMING_GRACE_MS) {
+    return { kind: 'lost', reason: 'it registered and has never consumed from its queue' };
   }
   if (signs.silenceMs >= limits.silenceLimitMs) {
     return { kind: 'lost', reason: `no heartbeat for ${Math.round(signs.silenceMs)} ms` };

@@ -131,8 +131,12 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
       return;
     }
     this.histories.get(heartbeat.workerId)?.beat(performance.now());
+    const worker = this.pool.get(heartbeat.workerId)!;
     if (!this.leading) {
       this.pool.assume(heartbeat.workerId, heartbeat.heldExecutionIds.length);
+    }
+    if (worker.lifecycle === 'joining') {
+      void this.makeReady(worker);
     }
     this.emit('capacity');
   }
@@ -227,8 +231,14 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
 
   private async makeReady(worker: WorkerRecord): Promise<void> {
     await this.recoveries.get(worker.workerId);
-    if (this.leading) {
-      await this.queues.declareWorkerQueue(worker.workerId);
+    try {
+      if (this.leading) {
+        await this.queues.declareWorkerQueue(worker.workerId);
+      }
+    } catch (error) {
+      // It stays `joining`; its next heartbeat leads here again. One bad queue must not hold up the others.
+      this.logger.warn(`worker ${worker.workerId} gets no tasks yet: ${(error as Error).message}`);
+      return;
     }
     if (worker.lifecycle === 'joining' && this.pool.get(worker.workerId) === worker) {
       this.pool.setLifecycle(worker, 'ready');

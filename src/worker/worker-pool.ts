@@ -2,8 +2,10 @@ import type { WorkerHeartbeatMessage, WorkerRegistrationMessage } from '../queue
 import { type HeldTask, Ledger } from './ledger.js';
 import type { Selection, Strategy } from './selection/selection.js';
 import {
+  canBeKeptFree,
   freeSlots,
   type Lifecycle,
+  mayRunAlone,
   NO_LOAD,
   notAssignableReason,
   signatureOf,
@@ -41,6 +43,7 @@ export class WorkerPool {
   private readonly workers = new Map<string, WorkerRecord>();
   private readonly groups = new Map<string, Group>();
   private readonly groupsByClass = new Map<string, Group[]>();
+  private keptFree: WorkerRecord | null = null;
 
   constructor(private readonly options: WorkerPoolOptions) {}
 
@@ -74,9 +77,12 @@ export class WorkerPool {
             signature: '',
             lifecycle: 'joining',
             suspect: false,
+            hasConsumed: false,
             status: 'healthy',
             load: NO_LOAD,
             held: 0,
+            alone: false,
+            keptFree: false,
             lastHeartbeatAtMs: 0,
             registeredAt: new Date(),
             lastHeartbeatAt: null,
@@ -91,9 +97,14 @@ export class WorkerPool {
     worker.signature = signatureOf(registration.supportedNodeTypes);
     worker.heldExecutionIds = registration.heldExecutionIds;
     worker.held = this.ledger.count(workerId);
+    worker.alone = this.ledger.soloOf(workerId) !== null;
+    worker.keptFree = false;
     worker.lastHeartbeatAtMs = this.options.now();
     if (worker.lifecycle === 'gone') {
+      // It lost its queue when it was given up, so it begins anew.
       worker.lifecycle = 'joining';
+      worker.hasConsumed = false;
+      worker.registeredAt = new Date();
     }
     this.workers.set(workerId, worker);
     this.joinGroup(worker);
@@ -150,9 +161,48 @@ export class WorkerPool {
     }
   }
 
-  /** The strategy's choice for a task of this class, or null. Nothing is held yet. */
-  pick(requiredTypes: string): WorkerRecord | null {
+  /** The strategy's choice for a task of this class, or null; for a solo task, an empty worker. Nothing is held yet. */
+  pick(requiredTypes: string, solo = false): WorkerRecord | null {
+    if (solo) {
+      const empty = this.capable(requiredTypes).filter((worker) => mayRunAlone(worker, this.loadLimit));
+      return empty.find(({ keptFree }) => keptFree) ?? empty[0] ?? null;
+    }
     return this.options.strategy.pick(this.groupsFor(requiredTypes).map(({ selection }) => selection));
+  }
+
+  /** Some worker could take a task of this class at once. */
+  canTake(requiredTypes: string, solo: boolean): boolean {
+    return solo ? this.pick(requiredTypes, true) !== null : this.classState(requiredTypes) === 'free';
+  }
+
+  /**
+   * From now on one worker gets nothing but a solo task of this class: the one with the least to finish. Without it no
+   * worker would ever be empty under load. Null ends that.
+   */
+  keepFree(requiredTypes: string | null): void {
+    const before = this.keptFree;
+    const candidates = requiredTypes === null ? [] : this.capable(requiredTypes);
+    this.keptFree = candidates
+      .filter((worker) => canBeKeptFree(worker, this.loadLimit))
+      .reduce<WorkerRecord | null>(
+        (best, worker) =>
+          best === null || worker.held < best.held || (worker.held === best.held && worker === before)
+            ? worker
+            : best,
+        null,
+      );
+    for (const worker of new Set([before, this.keptFree])) {
+      if (worker) {
+        worker.keptFree = worker === this.keptFree;
+        this.refresh(worker);
+      }
+    }
+  }
+
+  /** A worker could take tasks of the one class as well as of the other. */
+  shareWorkers(requiredTypes: string, otherTypes: string): boolean {
+    const others = this.groupsFor(otherTypes);
+    return this.groupsFor(requiredTypes).some((group) => others.includes(group));
   }
 
   classState(requiredTypes: string): ClassState {
@@ -172,7 +222,7 @@ export class WorkerPool {
   freeSlots(): number {
     let free = 0;
     for (const worker of this.workers.values()) {
-      if (notAssignableReason(worker, this.options.loadLimitPercent) === null) {
+      if (notAssignableReason(worker, this.loadLimit) === null) {
         free += freeSlots(worker);
       }
     }
@@ -183,9 +233,9 @@ export class WorkerPool {
     return new Set([...this.groups.values()].flatMap(({ types }) => [...types]));
   }
 
-  hold(executionId: string, attempt: number, workerId: string): HeldTask {
+  hold(executionId: string, attempt: number, workerId: string, solo = false): HeldTask {
     const previous = this.ledger.find(executionId);
-    const task = this.ledger.hold(executionId, attempt, workerId);
+    const task = this.ledger.hold(executionId, attempt, workerId, solo);
     if (previous && previous.workerId !== workerId) {
       this.recount(previous.workerId);
     }
@@ -202,17 +252,21 @@ export class WorkerPool {
   }
 
   /** Begins a leader's term with what the record says is held. */
-  rebuild(epoch: number, held: { executionId: string; attempt: number; workerId: string }[]): void {
-    const before = this.ledger.holders();
+  rebuild(epoch: number, held: Omit<HeldTask, 'assignmentSeq'>[]): void {
+    this.keepFree(null);
     this.ledger.reset(epoch);
-    held.forEach(({ executionId, attempt, workerId }) => this.ledger.hold(executionId, attempt, workerId));
-    new Set([...before, ...this.ledger.holders()]).forEach((workerId) => this.recount(workerId));
+    held.forEach(({ executionId, attempt, workerId, solo }) =>
+      this.ledger.hold(executionId, attempt, workerId, solo),
+    );
+    // All of them: a replica that did not lead went by what workers said of their slots.
+    [...this.workers.keys()].forEach((workerId) => this.recount(workerId));
   }
 
   private recount(workerId: string): void {
     const worker = this.workers.get(workerId);
     if (worker) {
       worker.held = this.ledger.count(workerId);
+      worker.alone = this.ledger.soloOf(workerId) !== null;
       this.refresh(worker);
     }
   }
@@ -223,7 +277,7 @@ export class WorkerPool {
     if (!group?.members.has(worker)) {
       return;
     }
-    if (notAssignableReason(worker, this.options.loadLimitPercent) === null) {
+    if (notAssignableReason(worker, this.loadLimit) === null) {
       group.selection.add(worker);
     } else {
       group.selection.remove(worker);
@@ -256,6 +310,14 @@ export class WorkerPool {
       this.groups.delete(worker.signature);
       this.groupsByClass.clear();
     }
+  }
+
+  private get loadLimit(): number {
+    return this.options.loadLimitPercent;
+  }
+
+  private capable(requiredTypes: string): WorkerRecord[] {
+    return this.groupsFor(requiredTypes).flatMap(({ members }) => [...members]);
   }
 
   private groupsFor(requiredTypes: string): Group[] {

@@ -14,8 +14,14 @@ export interface WorkerRecord {
   suspect: boolean;
   status: WorkerStatus;
   load: WorkerLoad;
+  /** Its queue has been seen with a consumer since it registered. */
+  hasConsumed: boolean;
   /** Slots taken, by the ledger. */
   held: number;
+  /** What it holds has it to itself. */
+  alone: boolean;
+  /** It gets nothing more until it is empty, and then a task that has to be alone. */
+  keptFree: boolean;
   /** Our monotonic clock, ms. */
   lastHeartbeatAtMs: number;
   /** Wall clock, for people. */
@@ -59,6 +65,38 @@ export function loadRatio(worker: WorkerRecord): number {
 
 /** Why this worker gets no task now; null if it may get one. */
 export function notAssignableReason(worker: WorkerRecord, loadLimitPercent: number): string | null {
+  const reason = unfitReason(worker, loadLimitPercent);
+  return reason === null && worker.keptFree
+    ? 'it is kept free for a flow that has to run alone, since its workers were lost before'
+    : reason;
+}
+
+/** May it get a task that has to be alone? */
+export function mayRunAlone(worker: WorkerRecord, loadLimitPercent: number): boolean {
+  return worker.held === 0 && unfitReason(worker, loadLimitPercent) === null;
+}
+
+/** May it be emptied for a task that has to be alone? Full or not: it will be empty in time. */
+export function canBeKeptFree(worker: WorkerRecord, loadLimitPercent: number): boolean {
+  return !worker.alone && stateReason(worker, loadLimitPercent) === null;
+}
+
+function unfitReason(worker: WorkerRecord, loadLimitPercent: number): string | null {
+  const reason = stateReason(worker, loadLimitPercent);
+  if (reason !== null) {
+    return reason;
+  }
+  if (worker.alone) {
+    return 'it runs a flow alone, since the workers of its earlier attempts were lost';
+  }
+  if (freeSlots(worker) <= 0) {
+    return `all its ${worker.registration.capacity.maxConcurrentFlows} slots are taken`;
+  }
+  return null;
+}
+
+/** What speaks against the worker whatever it holds. */
+function stateReason(worker: WorkerRecord, loadLimitPercent: number): string | null {
   if (worker.lifecycle !== 'ready') {
     return `it is ${worker.lifecycle}`;
   }
@@ -73,9 +111,6 @@ export function notAssignableReason(worker: WorkerRecord, loadLimitPercent: numb
   }
   if (worker.load.cpuUsagePercent >= loadLimitPercent) {
     return `its CPU is at ${Math.round(worker.load.cpuUsagePercent)} %, the limit is ${loadLimitPercent} %`;
-  }
-  if (freeSlots(worker) <= 0) {
-    return `all its ${worker.registration.capacity.maxConcurrentFlows} slots are taken`;
   }
   return null;
 }

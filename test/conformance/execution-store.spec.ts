@@ -433,7 +433,12 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
           { attempt: 1, outcome: state, error: FAILURE, workerId: 'worker-1' },
         ]);
         expect((await store.due(10, [])).tasks).toMatchObject([
-          { executionId: task!.executionId, attempt: 2, maxAttempts: 6 },
+          {
+            executionId: task!.executionId,
+            attempt: 2,
+            maxAttempts: 6,
+            pastAttempts: [{ attempt: 1, outcome: state, error: FAILURE }],
+          },
         ]);
       },
     );
@@ -618,6 +623,8 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
         {
           ...assigned!,
           state: 'assigned',
+          maxAttempts: 3,
+          pastAttempts: [],
           requiredTypes: 'data-filter,http-request',
           cancelRequested: false,
           assignedAt: expect.any(Number),
@@ -625,6 +632,8 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
         {
           ...running!,
           state: 'running',
+          maxAttempts: 3,
+          pastAttempts: [],
           requiredTypes: 'data-filter,http-request',
           cancelRequested: false,
           assignedAt: expect.any(Number),

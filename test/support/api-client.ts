@@ -16,8 +16,8 @@ const END_TIMEOUT_MS = 60_000;
 export class ApiClient {
   constructor(readonly baseUrl: string) {}
 
-  get(path: string): Promise<Answer> {
-    return this.request('GET', path);
+  get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.request('GET', path, undefined, headers);
   }
 
   post(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {

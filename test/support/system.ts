@@ -27,7 +27,7 @@ export interface SystemOptions {
   /** For every worker. */
   workerEnv?: Record<string, string>;
   /** A broker or database that the test itself may stop, kill and restart. Default: the run's. */
-  ownBroker?: boolean;
+  ownBroker?: boolean | Pick<Parameters<typeof startBroker>[0], 'config' | 'advancedConfig'>;
   ownPostgres?: boolean;
 }
 
@@ -99,7 +99,11 @@ export class System {
     const name = `t${process.pid}-${Math.random().toString(36).slice(2, 8)}`;
     const dataDir = mkdtempSync(join(tmpdir(), 'flow-test-'));
     const broker = options.ownBroker
-      ? await startBroker({ dataDir: join(dataDir, 'broker'), log: silent })
+      ? await startBroker({
+          ...(typeof options.ownBroker === 'object' && options.ownBroker),
+          dataDir: join(dataDir, 'broker'),
+          log: silent,
+        })
       : (attachBroker(environment('TEST_BROKER_STATE')) as Broker);
     const amqpUrl = await broker.createVhost(name);
     const postgres = await providePostgres(options, dataDir);

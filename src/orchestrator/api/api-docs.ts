@@ -57,6 +57,8 @@ export class ProblemView implements Problem {
 
 const MEANINGS = {
   400: 'A parameter or a header is not valid, or the body is not JSON',
+  401: 'Credentials are missing or not valid',
+  403: 'The client lacks the scope that this route needs',
   404: 'There is no such thing',
   409: 'Its state does not allow this',
   413: 'The body is too large; the limit is named',
@@ -67,7 +69,7 @@ const MEANINGS = {
 export type DocumentedStatus = keyof typeof MEANINGS;
 
 /** What each status looks like on the routes that take flows and show executions; other routes bring their own. */
-const EXAMPLES: Record<DocumentedStatus, ProblemException[]> = {
+const EXAMPLES: Record<Exclude<DocumentedStatus, 401 | 403>, ProblemException[]> = {
   400: [
     new ProblemException(
       'malformed-body',
@@ -108,11 +110,13 @@ const RETRY_AFTER = {
   'Retry-After': { description: 'Seconds after which to try again', schema: { type: 'integer' as const } },
 };
 
+const CHALLENGE = { 'WWW-Authenticate': { description: 'By RFC 6750', schema: { type: 'string' as const } } };
+
 /**
  * The problems a route may answer with: a status, or examples of the route's own in its place. Without an example
  * for each, the pages would show one and the same for all.
  */
-export function ApiProblems(...given: (DocumentedStatus | ProblemException)[]): MethodDecorator {
+export function ApiProblems(...given: (keyof typeof EXAMPLES | ProblemException)[]): MethodDecorator {
   const problems = given.flatMap((one) => (typeof one === 'number' ? EXAMPLES[one] : [one]));
   const statuses = new Set(problems.map(({ problem }) => problem.status as DocumentedStatus));
   return applyDecorators(
@@ -121,6 +125,7 @@ export function ApiProblems(...given: (DocumentedStatus | ProblemException)[]): 
         status,
         description: MEANINGS[status],
         ...(status === 503 && { headers: RETRY_AFTER }),
+        ...((status === 401 || status === 403) && { headers: CHALLENGE }),
         content: {
           'application/problem+json': {
             schema: { $ref: '#/components/schemas/Problem' },

@@ -1,6 +1,7 @@
 import type { Provider, Type } from '@nestjs/common';
 import { OrchestratorController } from '../orchestrator.controller.js';
 import { OrchestratorService } from '../orchestrator.service.js';
+import { Authenticator } from './authenticator.js';
 import { DeadLettersController } from './dead-letters.controller.js';
 import { DeadLettersService } from './dead-letters.service.js';
 import { ExecutionsController } from './executions.controller.js';
@@ -33,4 +34,5 @@ export const API_PROVIDERS: Provider[] = [
   WaitingFactsReader,
   Metrics,
   Shutdown,
+  Authenticator,
 ];

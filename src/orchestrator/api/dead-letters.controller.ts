@@ -8,6 +8,7 @@ import {
   ApiParam,
   ApiTags,
 } from '@nestjs/swagger';
+import { Needs } from './access.js';
 import { ApiProblems, BAD_LIMIT, DATABASE_AWAY, OPERATIONS_TAG } from './api-docs.js';
 import { BulkReplayedView, DeadLetterPageView, DeadLettersQuery, ReplayedView } from './dead-letter.dto.js';
 import { anExecution, DeadLettersService } from './dead-letters.service.js';
@@ -30,6 +31,7 @@ export class DeadLettersController {
   constructor(private readonly deadLetters: DeadLettersService) {}
 
   @Get()
+  @Needs('read')
   @ApiOperation({ summary: 'What nobody runs any more, with the reason', operationId: 'listDeadLetters' })
   @ApiOkResponse({ type: DeadLetterPageView })
   @ApiProblems(BAD_LIMIT, DATABASE_AWAY)
@@ -38,6 +40,7 @@ export class DeadLettersController {
   }
 
   @Post('replay')
+  @Needs('operate')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Replay the dead executions that match a filter',
@@ -55,6 +58,7 @@ export class DeadLettersController {
   }
 
   @Post(':id/replay')
+  @Needs('operate')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Replay one: a new series of attempts, or the message again',
@@ -68,6 +72,7 @@ export class DeadLettersController {
   }
 
   @Delete(':id')
+  @Needs('operate')
   @HttpCode(204)
   @ApiOperation({
     summary: 'Delete a dead message; dead executions are deleted by retention',

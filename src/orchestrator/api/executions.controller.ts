@@ -10,6 +10,7 @@ import {
 } from '@nestjs/swagger';
 import { IsOptional, Matches } from 'class-validator';
 import type { FastifyReply } from 'fastify';
+import { Needs } from './access.js';
 import { ApiProblems, BAD_LIMIT, DATABASE_AWAY, EXECUTIONS_TAG } from './api-docs.js';
 import { ExecutionPageView, ExecutionView, SubmittedView } from './execution.dto.js';
 import { ExecutionsService } from './executions.service.js';
@@ -42,6 +43,7 @@ export class ExecutionsController {
   constructor(private readonly executions: ExecutionsService) {}
 
   @Get()
+  @Needs('read')
   @ApiOperation({ summary: 'Executions, newest first', operationId: 'listExecutions' })
   @ApiOkResponse({ type: ExecutionPageView })
   @ApiProblems(BAD_LIMIT, DATABASE_AWAY)
@@ -50,6 +52,7 @@ export class ExecutionsController {
   }
 
   @Get(':executionId')
+  @Needs('read')
   @ApiOperation({
     summary: 'One execution: state, attempts, result or error, timeline, and why it is waiting',
     operationId: 'getExecution',
@@ -62,6 +65,7 @@ export class ExecutionsController {
   }
 
   @Post(':executionId/cancel')
+  @Needs('operate')
   @HttpCode(200)
   @ApiOperation({ summary: 'Cancel it; again is harmless', operationId: 'cancelExecution' })
   @ApiParam({ name: 'executionId', type: 'string' })
@@ -84,6 +88,7 @@ export class ExecutionsController {
   }
 
   @Post(':executionId/retry')
+  @Needs('operate')
   @HttpCode(202)
   @ApiOperation({
     summary: 'A new series of attempts for one that is failed, cancelled or dead',

@@ -1,6 +1,8 @@
 import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheckService, type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
+import { Needs, Open } from './access.js';
+import { Authenticator } from './authenticator.js';
 import { ApiProblems, OPERATIONS_TAG } from './api-docs.js';
 import { HealthView, LivenessView, ReadinessView } from './health.dto.js';
 import { HealthService } from './health.service.js';
@@ -19,9 +21,11 @@ export class HealthController {
     private readonly checks: HealthCheckService,
     private readonly indicators: HealthIndicatorService,
     private readonly shutdown: Shutdown,
+    private readonly authenticator: Authenticator,
   ) {}
 
   @Get('orchestrator/health')
+  @Needs('read')
   @ApiOperation({ summary: 'How the whole service is doing; always 200 within 2 s', operationId: 'health' })
   @ApiOkResponse({ type: HealthView })
   read(): Promise<HealthView> {
@@ -29,6 +33,7 @@ export class HealthController {
   }
 
   @Get('health/live')
+  @Open()
   @ApiOperation({ summary: 'The process runs; looks at nothing else', operationId: 'live' })
   @ApiOkResponse({ type: LivenessView })
   live(): LivenessView {
@@ -36,6 +41,7 @@ export class HealthController {
   }
 
   @Get('health/ready')
+  @Open()
   @ApiOperation({
     summary: 'Whether requests should come here: broker, store, not draining',
     operationId: 'ready',
@@ -57,7 +63,8 @@ export class HealthController {
 
   private indicate(name: string, { state, reason }: Indication): HealthIndicatorResult {
     const indicator = this.indicators.check(name);
-    const data = { state, ...(reason && { reason }) };
+    // Reasons name hosts, and this route asks nobody who is there; `/orchestrator/health` does.
+    const data = { state, ...(reason && !this.authenticator.isOn && { reason }) };
     return state === 'up' ? indicator.up(data) : indicator.down(data);
   }
 }

@@ -1,8 +1,11 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { Reflector } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { OrchestratorConfigService } from '../../config/orchestrator-config.service.js';
+import { AccessGuard } from './access.js';
+import { Authenticator } from './authenticator.js';
 import { parseJsonBody } from './json-body.js';
 import { Metrics } from './metrics.js';
 import { serveDocs } from './openapi.js';
@@ -61,6 +64,9 @@ export function configureHttp(app: NestFastifyApplication, config: Limits): void
     metrics.requested(request.method, route, reply.statusCode, reply.elapsedTime);
     done();
   });
+  const guard = new AccessGuard(app.get(Authenticator), app.get(Reflector));
+  fastify.addHook('onRequest', (request) => guard.beforeBody(request));
+  app.useGlobalGuards(guard);
   app.useGlobalFilters(new ProblemFilter());
   if (config.docsEnabled) {
     serveDocs(app);

@@ -6,6 +6,7 @@ import { ExecutionStore } from '../../store/execution-store.js';
 import { isTerminal } from '../../store/transitions.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
 import { Leadership } from '../leadership.js';
+import { Needs } from './access.js';
 import { Metrics } from './metrics.js';
 import { ApiProblems, OPERATIONS_TAG } from './api-docs.js';
 import { ProblemException } from './problem.js';
@@ -32,6 +33,7 @@ export class MetricsController {
   ) {}
 
   @Get('metrics')
+  @Needs('read')
   @Header('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
   @ApiOperation({ summary: 'Metrics in the Prometheus text format', operationId: 'metrics' })
   @ApiOkResponse({ description: 'The metrics', content: { 'text/plain': { schema: { type: 'string' } } } })

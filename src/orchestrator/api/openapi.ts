@@ -5,6 +5,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { flowDataSchema } from '../../queue/contracts/flow.js';
+import { API_KEY_SCHEME, BEARER_SCHEME } from './access.js';
 import { EXECUTIONS_TAG, OPERATIONS_TAG } from './api-docs.js';
 import { notFound } from './problem.js';
 import { VERSION } from './version.js';
@@ -19,6 +20,8 @@ export function openApiDocument(app: NestFastifyApplication): OpenAPIObject {
     )
     .setVersion(VERSION)
     .setLicense('MIT', 'https://spdx.org/licenses/MIT.html')
+    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key or a JWT' }, BEARER_SCHEME)
+    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key' }, API_KEY_SCHEME)
     .addTag(EXECUTIONS_TAG, 'Submit flows, follow them, cancel them, try them again')
     .addTag(OPERATIONS_TAG, 'Dead letters, workers, health, metrics')
     .build();

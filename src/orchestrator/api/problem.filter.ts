@@ -33,12 +33,15 @@ export class ProblemFilter implements ExceptionFilter {
     if (reply.sent) {
       return;
     }
-    const { problem, retryAfterS } = explain(error, this.logger, {
+    const { problem, retryAfterS, challenge } = explain(error, this.logger, {
       bodyLimitBytes: request.routeOptions?.bodyLimit,
       contentType: request.headers['content-type'],
     });
     if (retryAfterS !== undefined) {
       reply.header('Retry-After', String(retryAfterS));
+    }
+    if (challenge !== undefined) {
+      reply.header('WWW-Authenticate', challenge);
     }
     const [instance] = request.url.split('?', 1);
     reply
@@ -58,9 +61,9 @@ export function explain(
   error: unknown,
   logger: Logger,
   facts: RequestFacts = {},
-): { problem: Problem; retryAfterS?: number } {
+): { problem: Problem; retryAfterS?: number; challenge?: string } {
   if (error instanceof ProblemException) {
-    return { problem: error.problem, retryAfterS: error.retryAfterS };
+    return { problem: error.problem, retryAfterS: error.retryAfterS, challenge: error.challenge };
   }
   const name = error instanceof Error ? error.name : '';
   const away = awayReason(error);

@@ -1,4 +1,5 @@
 import { HttpException } from '@nestjs/common';
+import type { AccessScope } from '../../config/config.schema.js';
 
 /** One fault of a request: where it is, and what was expected and what came. */
 export interface FieldProblem {
@@ -29,6 +30,8 @@ const KINDS = {
   'malformed-body': { status: 400, title: 'The body cannot be read' },
   'invalid-parameter': { status: 400, title: 'A parameter or header is not valid' },
   'bad-request': { status: 400, title: 'The request cannot be read' },
+  unauthorized: { status: 401, title: 'Who is asking is not known' },
+  forbidden: { status: 403, title: 'This client may not do this' },
   'not-found': { status: 404, title: 'There is no such thing' },
   'state-conflict': { status: 409, title: 'Its state does not allow this' },
   'too-large': { status: 413, title: 'The request is too large' },
@@ -46,17 +49,21 @@ interface Extras {
   errors?: FieldProblem[];
   /** Seconds after which the same request may succeed. */
   retryAfterS?: number;
+  /** Value of the header `WWW-Authenticate`. */
+  challenge?: string;
 }
 
 /** A failure with its answer. Throw it from anywhere below a controller. */
 export class ProblemException extends HttpException {
   readonly retryAfterS: number | undefined;
+  readonly challenge: string | undefined;
   readonly problem: Problem;
 
-  constructor(kind: ProblemKind, detail: string, { errors, retryAfterS }: Extras = {}) {
+  constructor(kind: ProblemKind, detail: string, { errors, retryAfterS, challenge }: Extras = {}) {
     super(detail, KINDS[kind].status);
     this.problem = problemOf(kind, detail, errors);
     this.retryAfterS = retryAfterS;
+    this.challenge = challenge;
   }
 }
 
@@ -67,6 +74,21 @@ export function problemOf(kind: ProblemKind, detail: string, errors?: FieldProbl
 /** 404 for something that was looked up by id. */
 export function notFound(what: string, id: string): ProblemException {
   return new ProblemException('not-found', `there is no ${what} ${JSON.stringify(id.slice(0, 128))}`);
+}
+
+const CHALLENGE = 'Bearer realm="flow-orchestrator"';
+
+/** 401. @param code by RFC 6750, when credentials came */
+export function unauthorized(detail: string, code?: 'invalid_token'): ProblemException {
+  const challenge = code === undefined ? CHALLENGE : `${CHALLENGE}, error="${code}"`;
+  return new ProblemException('unauthorized', detail, { challenge });
+}
+
+/** 403 for a client that lacks a scope. */
+export function forbidden(scope: AccessScope | 'none'): ProblemException {
+  return new ProblemException('forbidden', `expected a client with the scope "${scope}", got one without`, {
+    challenge: `${CHALLENGE}, error="insufficient_scope", scope="${scope}"`,
+  });
 }
 
 /** 503 before anything was written. */

@@ -3,6 +3,7 @@ import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiParam, ApiTags } f
 import { OrchestratorConfigService } from '../../config/orchestrator-config.service.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
 import type { WorkerView } from '../../worker/worker-view.js';
+import { Needs } from './access.js';
 import { ApiProblems, OPERATIONS_TAG } from './api-docs.js';
 import { invalidRequest, notFound, ProblemException } from './problem.js';
 import { BODY_PIPE } from './validation.js';
@@ -25,6 +26,7 @@ export class WorkersController {
   ) {}
 
   @Get()
+  @Needs('read')
   @ApiOperation({ summary: 'The pool as this instance sees it', operationId: 'listWorkers' })
   @ApiOkResponse({ type: WorkerListView })
   list(): WorkerListView {
@@ -32,6 +34,7 @@ export class WorkersController {
   }
 
   @Get(':workerId')
+  @Needs('read')
   @ApiOperation({ summary: 'One worker', operationId: 'getWorker' })
   @ApiParam({ name: 'workerId', type: 'string' })
   @ApiOkResponse({ type: WorkerDescription })
@@ -45,6 +48,7 @@ export class WorkersController {
   }
 
   @Post(':workerId/drain')
+  @Needs('operate')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Have it take no more work, finish or hand back what it holds, and leave',

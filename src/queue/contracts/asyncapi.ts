@@ -289,6 +289,11 @@ const TASK_HEADERS = {
       type: 'string',
       description: `The sorted node types of the flow, comma-separated, each ${NODE_TYPE_PATTERN}`,
     },
+    [HEADERS.solo]: {
+      const: true,
+      description:
+        'The last attempt of a flow whose worker was lost before: its worker gets nothing else meanwhile.',
+    },
     [HEADERS.traceparent]: { type: 'string', description: 'W3C trace context.' },
   },
 };

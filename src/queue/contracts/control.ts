@@ -1,4 +1,4 @@
-import { ID_PATTERN } from './flow.js';
+import { HIGHEST_ATTEMPT, ID_PATTERN } from './flow.js';
 
 /** What an orchestrator tells one worker, through the worker's own queue, between tasks. */
 
@@ -27,7 +27,7 @@ export const cancelSchema = {
   required: ['executionId', 'attempt', 'reason'],
   properties: {
     executionId: { type: 'string', pattern: ID_PATTERN },
-    attempt: { type: 'integer', minimum: 1 },
+    attempt: { type: 'integer', minimum: 1, maximum: HIGHEST_ATTEMPT },
     reason: { type: 'string' },
   },
 } as const;

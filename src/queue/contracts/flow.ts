@@ -53,6 +53,8 @@ export interface FlowData {
 export type FlowGraph = Pick<FlowData, 'nodes' | 'connections'>;
 
 export const ID_PATTERN = '^[A-Za-z0-9_.:-]{1,128}$';
+/** What the record's column holds. */
+export const HIGHEST_ATTEMPT = 2_147_483_647;
 export const NODE_TYPE_PATTERN = '^[a-z0-9][a-z0-9_.-]{0,63}$';
 
 const backoffSchema = {

@@ -1,4 +1,4 @@
-import { ID_PATTERN } from './flow.js';
+import { HIGHEST_ATTEMPT, ID_PATTERN } from './flow.js';
 
 /** Why something failed: data, so that it survives the wire. `retryable` decides whether another attempt follows. */
 export interface Failure {
@@ -9,6 +9,9 @@ export interface Failure {
   nodeId?: string;
   details?: Record<string, unknown>;
 }
+
+/** Failure codes that say that the worker was lost: nothing about the flow itself is known to be wrong. */
+export const WORKER_LOSS_CODES: ReadonlySet<string> = new Set(['worker_lost', 'interrupted']);
 
 export const NODE_STATES = ['completed', 'failed', 'skipped', 'cancelled'] as const;
 
@@ -98,7 +101,7 @@ const reportSchema = {
   required: ['executionId', 'attempt', 'kind'],
   properties: {
     executionId: { type: 'string', pattern: ID_PATTERN },
-    attempt: { type: 'integer', minimum: 1 },
+    attempt: { type: 'integer', minimum: 1, maximum: HIGHEST_ATTEMPT },
     kind: { enum: REPORT_KINDS },
     startedAt: { type: 'string' },
     finishedAt: { type: 'string' },

@@ -1,4 +1,4 @@
-import { type FlowData, flowDataSchema, ID_PATTERN } from './flow.js';
+import { type FlowData, flowDataSchema, HIGHEST_ATTEMPT, ID_PATTERN } from './flow.js';
 import { PRIORITIES, type Priority } from '../priority.js';
 
 /**
@@ -35,7 +35,7 @@ export const taskSchema = {
   properties: {
     executionId: { type: 'string', pattern: ID_PATTERN },
     flowId: { type: 'string', pattern: ID_PATTERN },
-    attempt: { type: 'integer', minimum: 1 },
+    attempt: { type: 'integer', minimum: 1, maximum: HIGHEST_ATTEMPT },
     maxAttempts: { type: 'integer', minimum: 1 },
     priority: { enum: PRIORITIES },
     flowData: flowDataSchema,

@@ -35,6 +35,8 @@ export const HEADERS = {
   nodeTypes: 'x-node-types',
   /** Rises with every task given to any worker; heartbeats echo the highest one seen. */
   assignmentSeq: 'x-assignment-seq',
+  /** `true` on the last attempt of a task whose worker was lost before: it gets a worker to itself. */
+  solo: 'x-solo',
   traceparent: 'traceparent',
 } as const;
 

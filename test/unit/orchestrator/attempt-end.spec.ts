@@ -1,5 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
-import { afterFailure, type FailedAttempt, retryDelayMs } from '../../../src/orchestrator/attempt-end.js';
+import {
+  afterFailure,
+  type FailedAttempt,
+  namingWorker,
+  retryDelayMs,
+} from '../../../src/orchestrator/attempt-end.js';
+import { runsAlone } from '../../../src/orchestrator/suspects.js';
 
 const tiers = [1_000, 5_000, 30_000];
 const failed: FailedAttempt = {
@@ -34,6 +40,37 @@ describe('a failed attempt', () => {
   it('names the attempts in the reason of a dead one', () => {
     const end = afterFailure({ ...failed, attempt: 3 }, tiers, 0);
     expect(end).toMatchObject({ error: { message: 'attempt 3 of 3 failed: boom', code: 'node_failed' } });
+  });
+});
+
+describe('an interrupted attempt', () => {
+  it('names the worker, since the process after it cannot speak for it', () => {
+    const error = { code: 'interrupted', message: 'the process ended', retryable: true };
+    expect(namingWorker(error, 'w1').message).toBe('worker w1 was lost: the process ended');
+    expect(namingWorker(failed.error, 'w1')).toBe(failed.error);
+  });
+});
+
+describe('an attempt has a worker to itself', () => {
+  const ended = (code: string | null) => ({
+    attempt: 1,
+    workerId: 'w',
+    outcome: 'worker_lost',
+    queuedAt: null,
+    assignedAt: null,
+    startedAt: null,
+    finishedAt: null,
+    error: code === null ? null : { code, message: 'x', retryable: true },
+  });
+
+  it.each([
+    ['the last one after a lost worker', 3, ['worker_lost', 'node_failed'], true],
+    ['the last one after an interruption', 3, ['interrupted', null], true],
+    ['not before the last', 2, ['worker_lost'], false],
+    ['not after other failures', 3, ['node_failed', null], false],
+    ['not the only one', 3, [], false],
+  ])('%s', (_, attempt, codes, expected) => {
+    expect(runsAlone({ attempt, maxAttempts: 3, pastAttempts: codes.map(ended) })).toBe(expected);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import {
+  nextAlone,
   priorityOrder,
   takeParkable,
   takeRunnable,
@@ -8,12 +9,19 @@ import {
 import { ReadyWindow, type WaitingTask } from '../../../src/orchestrator/ready-window.js';
 import { PRIORITIES, type Priority } from '../../../src/queue/priority.js';
 
-function windowsOf(tasks: [Priority, string, string][], capacity = 10): Windows {
+function windowsOf(tasks: [Priority, string, string, solo?: boolean][], capacity = 10): Windows {
   const windows = Object.fromEntries(
     PRIORITIES.map((priority) => [priority, new ReadyWindow(capacity)]),
   ) as Windows;
-  for (const [priority, executionId, requiredTypes] of tasks) {
-    windows[priority].push({ priority, executionId, attempt: 1, requiredTypes, sinceMs: 0 } as WaitingTask);
+  for (const [priority, executionId, requiredTypes, solo = false] of tasks) {
+    windows[priority].push({
+      priority,
+      executionId,
+      attempt: 1,
+      requiredTypes,
+      solo,
+      sinceMs: 0,
+    } as WaitingTask);
   }
   return windows;
 }
@@ -58,6 +66,23 @@ describe('the next task to run', () => {
   });
 });
 
+describe('the task that a worker is kept free for', () => {
+  const next = (...tasks: [Priority, string, string, boolean][]): string | undefined =>
+    nextAlone(windowsOf(tasks), (types, others) => types === others)?.executionId;
+
+  it('is the first in line that has to be alone', () => {
+    expect(next(['low', 'l', 'delay', true], ['normal', 'n', 'delay', true])).toBe('n');
+    expect(next(['normal', 'n', 'delay', false])).toBeUndefined();
+  });
+
+  it('takes no slot from a task before it, and waits for none that other workers run', () => {
+    expect(next(['high', 'h', 'delay', false], ['normal', 'n', 'delay', true])).toBeUndefined();
+    expect(next(['normal', 'older', 'delay', false], ['normal', 'n', 'delay', true])).toBeUndefined();
+    expect(next(['normal', 'n', 'delay', true], ['normal', 'younger', 'delay', false])).toBe('n');
+    expect(next(['high', 'h', 'sql', false], ['normal', 'n', 'delay', true])).toBe('n');
+  });
+});
+
 describe('parking', () => {
   const pool = { isEmpty: false, hasFreeSlot: true, classState: () => 'full' as const };
 
@@ -91,6 +116,16 @@ describe('parking', () => {
     const [parking] = takeParkable(windows, pool);
     expect(parking).toMatchObject({ reason: 'pool_full' });
     expect(parking!.tasks.map(({ executionId }) => executionId)).toEqual(['e5', 'e6', 'e7', 'e8', 'e9']);
+  });
+
+  it('does not park what has to be alone: it waits for an empty worker and would be back at once', () => {
+    const tasks = Array.from({ length: 10 }, (_, i): [Priority, string, string, boolean] => [
+      'normal',
+      `e${i}`,
+      'sql',
+      true,
+    ]);
+    expect(takeParkable(windowsOf(tasks, 10), pool)).toEqual([]);
   });
 
   it('leaves a full window alone when no worker has a slot', () => {

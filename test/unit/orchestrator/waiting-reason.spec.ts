@@ -116,6 +116,16 @@ describe('waitingReason', () => {
       { code: 'pool_full', ahead: 4, requiredNodeTypes: ['data-filter', 'sap-idoc'] },
     ],
     [
+      'a last attempt that runs alone',
+      { attempt: 3, pastAttempts: [{ ...failed, error: { ...failed.error, code: 'worker_lost' } }] },
+      { ahead: 2 },
+      {
+        code: 'alone',
+        ahead: 2,
+        message: expect.stringContaining('attempt 3 of 3 runs alone') as unknown,
+      },
+    ],
+    [
       'others before it',
       {},
       { ahead: 7 },

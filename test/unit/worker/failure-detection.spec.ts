@@ -49,13 +49,14 @@ describe('a history of heartbeats', () => {
 
 describe('the verdict on a worker', () => {
   const limits = { suspectPhi: 8, silenceLimitMs: 60_000 };
-  const fine: WorkerSigns = { phi: 0.2, silenceMs: 3_000, consumers: 1, ageMs: 60_000 };
+  const fine: WorkerSigns = { phi: 0.2, silenceMs: 3_000, consumers: 1, hasConsumed: true, ageMs: 60_000 };
 
   it.each<[string, Partial<WorkerSigns>, string]>([
     ['alive with a consumer and a recent heartbeat', {}, 'alive'],
     ['alive when its queue was not looked at', { consumers: null }, 'alive'],
     ['lost when nobody consumes from its queue', { consumers: 0 }, 'lost'],
-    ['alive without a consumer while it is new', { consumers: 0, ageMs: 1_000 }, 'alive'],
+    ['alive without a consumer while it has yet to begin', { consumers: 0, hasConsumed: false }, 'alive'],
+    ['lost when it never begins', { consumers: 0, hasConsumed: false, ageMs: 60_001 }, 'lost'],
     ['suspect when its heartbeat is late', { phi: 9 }, 'suspect'],
     ['lost when it is silent beyond the limit', { silenceMs: 60_000 }, 'lost'],
   ])('is %s', (_, signs, expected) => {

@@ -97,8 +97,8 @@ describe('the worker pool', () => {
   it('rebuilds the ledger from the record, workers included that are not there', () => {
     const pool = poolOf(new RoundRobin(), { workerId: 'w', slots: 1 });
     pool.rebuild(7, [
-      { executionId: 'a', attempt: 1, workerId: 'w' },
-      { executionId: 'b', attempt: 2, workerId: 'elsewhere' },
+      { executionId: 'a', attempt: 1, workerId: 'w', solo: false },
+      { executionId: 'b', attempt: 2, workerId: 'elsewhere', solo: false },
     ]);
     expect(pool.pick('delay')).toBeNull();
     expect(pool.ledger.holders().toSorted()).toEqual(['elsewhere', 'w']);
@@ -140,6 +140,52 @@ describe('the worker pool', () => {
         }
       }),
     );
+  });
+});
+
+describe('a task that has to be alone', () => {
+  const pair = (): WorkerPool =>
+    poolOf(new RoundRobin(), { workerId: 'a', slots: 3 }, { workerId: 'b', slots: 3 });
+
+  it('gets a worker that holds nothing, and that worker gets nothing else until it ends', () => {
+    const pool = pair();
+    pool.hold('neighbour', 1, 'a');
+    expect(pool.pick('delay', true)?.workerId).toBe('b');
+    pool.hold('suspect', 3, 'b', true);
+    expect(assign(pool, 3)).toEqual(['a', 'a', null]);
+    expect(pool.canTake('delay', true)).toBe(false);
+    pool.release('suspect', 3);
+    expect(pool.pick('delay')?.workerId).toBe('b');
+  });
+
+  it('is still alone with its worker after a failover, and after the worker registers again', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 3 });
+    pool.rebuild(7, [{ executionId: 'suspect', attempt: 3, workerId: 'a', solo: true }]);
+    expect(pool.pick('delay')).toBeNull();
+    pool.setLifecycle(pool.register(registration({ workerId: 'a', slots: 3 })), 'ready');
+    expect(pool.pick('delay')).toBeNull();
+  });
+
+  it('has the emptiest worker kept free for it, so that a busy pool does not starve it', () => {
+    const pool = pair();
+    pool.hold('a1', 1, 'a');
+    pool.hold('a2', 1, 'a');
+    pool.hold('b1', 1, 'b');
+    pool.keepFree('delay');
+    expect(assign(pool, 2)).toEqual(['a', null]);
+    pool.release('b1', 1);
+    expect(pool.pick('delay')).toBeNull();
+    expect(pool.pick('delay', true)?.workerId).toBe('b');
+    pool.keepFree(null);
+    expect(pool.pick('delay')?.workerId).toBe('b');
+  });
+
+  it('keeps no worker free that cannot run it, or that runs another one alone', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'a' }, { workerId: 'b', supportedNodeTypes: ['sql'] });
+    pool.hold('other', 3, 'a', true);
+    pool.keepFree('delay');
+    expect(pool.pick('sql')?.workerId).toBe('b');
+    expect(pool.canTake('delay', true)).toBe(false);
   });
 });
 

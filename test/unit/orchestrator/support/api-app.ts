@@ -39,6 +39,11 @@ export const CONFIG = {
   docsEnabled: true,
   metricsEnabled: true,
   instanceId: 'test-1',
+  apiKeys: [] as string[],
+  jwtSecret: '',
+  jwtJwksUrl: '',
+  jwtIssuer: '',
+  jwtAudience: '',
 };
 
 /** The pool, the broker and the leader as a test wants them. */

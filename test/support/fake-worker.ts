@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto';
+import { type ChannelModel, type ConfirmChannel, connect, type ConsumeMessage } from 'amqplib';
+import type { TaskReport } from '../../src/queue/contracts/reports.js';
+import type { TaskMessage } from '../../src/queue/contracts/task.js';
+import type { System } from './system.js';
+import { heartbeat, registration } from './workers.js';
+
+/** Node types that every worker of ours has. */
+const NODE_TYPES = ['data-filter', 'data-transform', 'delay', 'http-request', 'log', 'map'];
+const HEARTBEAT_MS = 500;
+
+/** A message as bytes, so that a test can send what no client of ours would. */
+export interface RawMessage {
+  type?: string;
+  content?: Buffer | string;
+  headers?: Record<string, unknown>;
+  correlationId?: string;
+  messageId?: string;
+}
+
+/** An AMQP client of the test's own, which confirms everything it publishes. */
+export class AmqpClient {
+  protected constructor(
+    protected readonly connection: ChannelModel,
+    readonly channel: ConfirmChannel,
+  ) {
+    connection.on('error', () => undefined);
+    channel.on('error', () => undefined);
+  }
+
+  static async open(system: System): Promise<AmqpClient> {
+    const connection = await connect(system.amqpUrl, { noDelay: true });
+    return new AmqpClient(connection, await connection.createConfirmChannel());
+  }
+
+  /** Resolves when the broker has confirmed it. */
+  publish(exchange: string, routingKey: string, message: RawMessage): Promise<void> {
+    const { content = '{}', headers = { 'x-schema': 1 }, ...properties } = message;
+    const options = { contentType: 'application/json', messageId: randomUUID(), ...properties, headers };
+    return new Promise((resolve, reject) => {
+      this.channel.publish(exchange, routingKey, Buffer.from(content), options, (error) =>
+        error ? reject(error as Error) : resolve(),
+      );
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.connection.close().catch(() => undefined);
+  }
+}
+
+export interface FakeTask {
+  task: TaskMessage;
+  redelivered: boolean;
+  delivery: ConsumeMessage;
+}
+
+/** A worker by the wire contract (docs/writing-a-worker.md) that does nothing by itself: the test speaks for it. */
+export class FakeWorker extends AmqpClient {
+  readonly incarnation = randomUUID();
+  private readonly tasks: FakeTask[] = [];
+  private beating: NodeJS.Timeout | null = null;
+  private lastAssignmentSeq = 0;
+
+  private constructor(
+    connection: ChannelModel,
+    channel: ConfirmChannel,
+    private readonly system: System,
+    readonly workerId: string,
+    private readonly slots: number,
+  ) {
+    super(connection, channel);
+  }
+
+  /** Joins the pool and waits until it may get tasks. */
+  static async join(system: System, workerId: string, slots = 4): Promise<FakeWorker> {
+    const connection = await connect(system.amqpUrl, { noDelay: true });
+    const channel = await connection.createConfirmChannel();
+    const worker = new FakeWorker(connection, channel, system, workerId, slots);
+    await system.until(`${workerId} is registered`, async () => {
+      await worker.register();
+      return (await system.api.get(`/orchestrator/workers/${workerId}`)).body.assignable === true;
+    });
+    await channel.prefetch(slots + 16, false);
+    await channel.consume(`flow.worker.${workerId}`, (message) => worker.receive(message));
+    worker.beating = setInterval(() => void worker.beat(), HEARTBEAT_MS).unref();
+    return worker;
+  }
+
+  async register(): Promise<void> {
+    const { workerId, incarnation, slots } = this;
+    const message = registration({ workerId, incarnation, slots, supportedNodeTypes: NODE_TYPES });
+    await this.say('worker.registration', message);
+  }
+
+  /** The next task it was given, once there is one. */
+  async nextTask(): Promise<FakeTask> {
+    await this.system.until(`${this.workerId} is given a task`, async () => this.tasks.length > 0);
+    return this.tasks.shift()!;
+  }
+
+  /** Resolves when the broker has confirmed them. */
+  report(...reports: TaskReport[]): Promise<void> {
+    const { workerId, incarnation } = this;
+    const content = JSON.stringify({ workerId, incarnation, reports });
+    return this.publish('flow.results', 'results', { type: 'task.reports', content });
+  }
+
+  ack({ delivery }: FakeTask): void {
+    this.channel.ack(delivery);
+  }
+
+  /** What kill -9 looks like from outside: the socket closes, nothing is said. */
+  die(): void {
+    this.stopBeating();
+    (this.connection.connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+  }
+
+  override async close(): Promise<void> {
+    this.stopBeating();
+    await super.close();
+  }
+
+  private stopBeating(): void {
+    clearInterval(this.beating ?? undefined);
+  }
+
+  private receive(message: ConsumeMessage | null): void {
+    if (message?.properties.type === 'flow.task') {
+      const headers = message.properties.headers as Record<string, number>;
+      this.lastAssignmentSeq = Math.max(this.lastAssignmentSeq, headers['x-assignment-seq'] ?? 0);
+      const task = JSON.parse(message.content.toString()) as TaskMessage;
+      this.tasks.push({ task, redelivered: message.fields.redelivered, delivery: message });
+    } else if (message) {
+      this.channel.ack(message);
+      void this.register();
+    }
+  }
+
+  private async beat(): Promise<void> {
+    const { workerId, incarnation, lastAssignmentSeq } = this;
+    await this.say('worker.heartbeat', heartbeat({ workerId, incarnation, lastAssignmentSeq }));
+  }
+
+  private async say(type: string, message: object): Promise<void> {
+    await this.publish('flow.workers', '', { type, content: JSON.stringify(message) }).catch(() => undefined);
+  }
+}
