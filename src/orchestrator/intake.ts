@@ -13,6 +13,7 @@ import {
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Dispatcher } from './dispatcher.js';
+import { TaskSender } from './task-sender.js';
 
 /** Why nothing is accepted at present. */
 export interface Refusal {
@@ -46,6 +47,7 @@ export class Intake {
     private readonly queues: QueueManagementService,
     private readonly store: ExecutionStore,
     private readonly dispatcher: Dispatcher,
+    private readonly sender: TaskSender,
     private readonly workers: WorkerManagementService,
   ) {
     this.accepting = new SingleFlight((items) => this.accept(items));
@@ -83,7 +85,7 @@ export class Intake {
     if (acceptance.kind === 'created') {
       this.backlog.count++;
       if (held) {
-        await this.dispatcher.send(firstTask(execution), encodeTask(firstTask(execution)), held);
+        await this.sender.send(firstTask(execution), encodeTask(firstTask(execution)), held);
       } else if (execution.delayMs === 0) {
         await this.publish(execution);
       }

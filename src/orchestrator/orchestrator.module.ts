@@ -12,12 +12,14 @@ import { Intake } from './intake.js';
 import { LeaderDuties } from './leader-duties.js';
 import { Leadership } from './leadership.js';
 import { ParkingLot } from './parking-lot.js';
+import { ReadyQueues } from './ready-queues.js';
 import { Recorder } from './recorder.js';
 import { Recovery } from './recovery.js';
 import { Rescuer } from './rescuer.js';
 import { Results } from './results.js';
 import { Retention } from './retention.js';
 import { Stager } from './stager.js';
+import { TaskSender } from './task-sender.js';
 import { WorkerWatch } from './worker-watch.js';
 
 /** The way of a task through the orchestrator: intake, (stager), dispatch … results; and what keeps it going. */
@@ -30,6 +32,8 @@ import { WorkerWatch } from './worker-watch.js';
     Stager,
     ParkingLot,
     Dispatcher,
+    ReadyQueues,
+    TaskSender,
     Results,
     Recorder,
     Completions,

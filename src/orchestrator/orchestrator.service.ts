@@ -40,8 +40,8 @@ export interface ExecuteOutcome extends Submitted {
 
 export type BatchOutcome = { submitted: Submitted } | { problem: Problem };
 
-/** Items of a batch that are checked before other requests get a turn. */
-const CHECKED_IN_ONE_TURN = 50;
+/** For how long items of a batch are checked before other requests get a turn. */
+const CHECKING_TURN_MS = 10;
 
 /** What a client's request becomes: checked, accepted, perhaps waited for. The facade between HTTP and the core. */
 @Injectable()
@@ -70,10 +70,12 @@ export class OrchestratorService {
   async executeBatch(messages: unknown[]): Promise<BatchOutcome[]> {
     this.refuseIfClosed();
     const outcomes: Promise<BatchOutcome>[] = [];
-    for (const [index, message] of messages.entries()) {
+    let turnEndsAt = performance.now() + CHECKING_TURN_MS;
+    for (const message of messages) {
       outcomes.push(this.executeItem(message));
-      if (index % CHECKED_IN_ONE_TURN === CHECKED_IN_ONE_TURN - 1) {
+      if (performance.now() > turnEndsAt) {
         await new Promise((resolve) => setImmediate(resolve));
+        turnEndsAt = performance.now() + CHECKING_TURN_MS;
       }
     }
     return Promise.all(outcomes);

@@ -7,9 +7,9 @@ import { ExecutionStore, type HeldExecution, type TaskRef } from '../store/execu
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import type { WorkerRecord } from '../worker/worker-record.js';
-import { Dispatcher } from './dispatcher.js';
 import { Leadership } from './leadership.js';
 import { ParkingLot } from './parking-lot.js';
+import { ReadyQueues } from './ready-queues.js';
 import { Recorder } from './recorder.js';
 import { Stager } from './stager.js';
 import { runsAlone } from './suspects.js';
@@ -41,7 +41,7 @@ export class Rescuer {
     private readonly store: ExecutionStore,
     private readonly queues: QueueManagementService,
     private readonly workers: WorkerManagementService,
-    private readonly dispatcher: Dispatcher,
+    private readonly ready: ReadyQueues,
     private readonly recorder: Recorder,
     private readonly leadership: Leadership,
     private readonly stager: Stager,
@@ -161,7 +161,7 @@ export class Rescuer {
       return;
     }
     const olderThanMs = Math.max(MISSING_AFTER_MS, this.config.rescueAfterMs);
-    const rescued = await this.store.requeueMissing(olderThanMs, this.dispatcher.waitingIds());
+    const rescued = await this.store.requeueMissing(olderThanMs, this.ready.waitingIds());
     if (rescued > 0) {
       this.logger.warn(`${rescued} queued executions had no task on the broker: they are published again`);
       this.stager.kick();

@@ -70,9 +70,12 @@ export class HealthService {
     }
   }
 
-  /** By what the connections say of themselves, without a round trip. */
+  /** By what the connections say of themselves, without a round trip. Without our queues there is nothing to use it for. */
   brokerState(): BrokerState {
-    return brokerState(this.messaging);
+    const state = brokerState(this.messaging);
+    return state.state === 'up' && !this.queues.isDeclared
+      ? { state: 'away', reason: 'the queues are not declared yet' }
+      : state;
   }
 
   private async probeBroker(): Promise<{ broker: BrokerState; queues: QueueHealth[] }> {

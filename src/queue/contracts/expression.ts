@@ -55,9 +55,13 @@ function pathOf(place: Place): string[] {
   return path.toReversed();
 }
 
-/** Parses JSONata once per text and keeps the `capacity` texts used last, good and bad ones. */
+/** A parsed expression takes up to about 80 bytes for each character of its text. */
+const KEPT_CHARACTERS = 500_000;
+
+/** Parses JSONata once per text and keeps the texts used last, good and bad ones: `capacity` at most, 40 MB at worst. */
 export class ExpressionCache {
   private readonly parsed = new Map<string, jsonata.Expression | SyntaxError>();
+  private characters = 0;
 
   constructor(
     private readonly options: jsonata.JsonataOptions = {},
@@ -81,10 +85,18 @@ export class ExpressionCache {
   private lookup(text: string): jsonata.Expression | SyntaxError {
     const known = this.parsed.get(text);
     const entry = known ?? this.parse(text);
-    if (known !== undefined) this.parsed.delete(text);
-    else if (this.parsed.size >= this.capacity) this.parsed.delete(this.parsed.keys().next().value!);
+    if (known !== undefined) this.forget(text);
     this.parsed.set(text, entry);
+    this.characters += text.length;
+    while (this.parsed.size > this.capacity || (this.characters > KEPT_CHARACTERS && this.parsed.size > 1)) {
+      this.forget(this.parsed.keys().next().value!);
+    }
     return entry;
+  }
+
+  private forget(text: string): void {
+    this.parsed.delete(text);
+    this.characters -= text.length;
   }
 
   private parse(text: string): jsonata.Expression | SyntaxError {

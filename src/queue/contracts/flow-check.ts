@@ -1,5 +1,5 @@
 import { Ajv, type ValidateFunction } from 'ajv';
-import { ExpressionCache, findExpressions } from './expression.js';
+import { ExpressionCache, findExpressions, MAX_EXPRESSION_LENGTH } from './expression.js';
 import {
   flowDataSchema,
   type FlowConnection,
@@ -46,6 +46,13 @@ interface Level {
   depth: number;
 }
 
+/**
+ * Parsing takes quadratic time on some texts (`a@$x.b@$x.b…`), 90 ms for the longest, and a flow has room for many.
+ * So as much is parsed as squares of lengths fit in here: two of the longest expressions, or 5000 of 300 characters.
+ * Those that are left over are found to be wrong when they are used.
+ */
+const PARSE_BUDGET = 2 * MAX_EXPRESSION_LENGTH ** 2;
+
 /** Everything that is wrong with a flow, `[]` when nothing is. Takes O(nodes + connections). */
 export function checkFlow(flowData: unknown, limits: FlowLimits): FlowProblem[] {
   if (isDeeperThan(flowData, MAX_JSON_DEPTH)) {
@@ -60,12 +67,13 @@ export function checkFlow(flowData: unknown, limits: FlowLimits): FlowProblem[] 
   const problems: FlowProblem[] = [];
   const levels: Level[] = [{ graph: flowData, pointer: '', depth: 0 }];
   const counted = { nodes: 0, connections: 0 };
+  const parsing = { budget: PARSE_BUDGET };
   for (let level = levels.shift(); level !== undefined; level = levels.shift()) {
     const exceeded = count(level, counted, limits);
     if (exceeded.length > 0) return [...problems, ...exceeded].slice(0, MAX_PROBLEMS);
     const graph = asGraph(level, problems);
     if (graph === undefined) continue;
-    problems.push(...graphProblems(graph, level.pointer));
+    problems.push(...graphProblems(graph, level.pointer, parsing));
     levels.push(...nestedLevels(graph, level));
     if (problems.length >= MAX_PROBLEMS) break;
   }
@@ -143,12 +151,12 @@ function nestedLevels(graph: FlowGraph, { pointer, depth }: Level): Level[] {
   );
 }
 
-function graphProblems(graph: FlowGraph, pointer: string): FlowProblem[] {
+function graphProblems(graph: FlowGraph, pointer: string, parsing: { budget: number }): FlowProblem[] {
   const problems = [
     ...idProblems(graph.nodes),
     ...connectionProblems(graph),
     ...cycleProblems(graph),
-    ...expressionProblems(graph),
+    ...expressionProblems(graph, parsing),
   ];
   return problems.map((problem) => ({ ...problem, pointer: pointer + problem.pointer }));
 }
@@ -255,7 +263,7 @@ function walkBack(left: ReadonlyMap<string, number>, edges: readonly FlowConnect
   return order.slice(positions.get(id)).toReversed();
 }
 
-function expressionProblems({ nodes, connections }: FlowGraph): FlowProblem[] {
+function expressionProblems({ nodes, connections }: FlowGraph, parsing: { budget: number }): FlowProblem[] {
   const conditions = connections.flatMap(({ when }, index) =>
     when === undefined ? [] : [{ pointer: `/connections/${index}/when`, text: when }],
   );
@@ -266,7 +274,9 @@ function expressionProblems({ nodes, connections }: FlowGraph): FlowProblem[] {
     })),
   );
   return [...conditions, ...marked].flatMap(({ pointer, text }) => {
-    const message = expressions.problem(text);
+    // What is too long is refused without parsing.
+    parsing.budget -= text.length > MAX_EXPRESSION_LENGTH ? 0 : text.length ** 2;
+    const message = parsing.budget < 0 ? undefined : expressions.problem(text);
     return message === undefined ? [] : [{ pointer, message }];
   });
 }

@@ -18,10 +18,10 @@ const REFUSED_IPV4 = [
   '168.63.129.16/32', // Azure's metadata service, the one that has a public address
 ]; // prettier-ignore
 
-/** Those that embed an IPv4 address (compatible, NAT64, Teredo, 6to4) are refused as a whole. */
+/** Those that embed an IPv4 address (compatible, translated, NAT64, Teredo, 6to4) are refused as a whole. */
 const REFUSED_IPV6 = [
-  '::/96', '64:ff9b::/96', '64:ff9b:1::/48', '100::/64', '2001::/32', '2001:db8::/32', '2002::/16', 'fc00::/7',
-  'fe80::/10', 'fec0::/10', 'ff00::/8',
+  '::/96', '::ffff:0:0:0/96', '64:ff9b::/96', '64:ff9b:1::/48', '100::/64', '2001::/32', '2001:db8::/32', '2002::/16',
+  '3fff::/20', '5f00::/16', 'fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8',
 ]; // prettier-ignore
 
 const refused = new BlockList();
