@@ -61,6 +61,7 @@ const NO_POSTGRES = `No PostgreSQL found. Expected one of two ways, either will 
  * @typedef {object} PostgresControls
  * @property {(name: string) => Promise<string>} createDatabase gives back its address
  * @property {(name: string) => Promise<void>} dropDatabase also ends the sessions in it
+ * @property {(sql: string) => Promise<void>} run one statement, as the superuser
  *
  * @typedef {PostgresState & PostgresControls & { stop(): Promise<void> }} Postgres
  *
@@ -172,6 +173,7 @@ function controlsOf(serverUrl) {
     async dropDatabase(name) {
       await execute(serverUrl, `DROP DATABASE IF EXISTS ${quoted(name)} WITH (FORCE)`);
     },
+    run: (sql) => execute(serverUrl, sql),
   };
 }
 

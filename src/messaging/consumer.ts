@@ -65,6 +65,14 @@ export class Consumer {
     return this.consumerTag !== null && this.keeper.channel !== null;
   }
 
+  /** What the broker should know of it; null while it does not consume, or from a queue of its own nobody else may ask for. */
+  get subscription(): { queue: string; tag: string } | null {
+    const tag = this.consumerTag;
+    return tag !== null && this.isConsuming && !this.options.prepare
+      ? { queue: this.options.queue, tag }
+      : null;
+  }
+
   start(): this {
     this.keeper.start();
     return this;

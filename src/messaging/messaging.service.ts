@@ -4,6 +4,7 @@ import { BrokerAdmin } from './broker-admin.js';
 import { BrokerLink } from './broker-link.js';
 import { readTlsFiles } from './broker-tls.js';
 import { Consumer, type ConsumerOptions } from './consumer.js';
+import { ConsumerWatch } from './consumer-watch.js';
 import { MESSAGING_OPTIONS, type MessagingOptions } from './messaging.options.js';
 import { type OutgoingMessage, Publisher, type PublishOutcome } from './publisher.js';
 
@@ -20,6 +21,7 @@ export class MessagingService implements OnApplicationShutdown {
   private readonly links: Record<'publish' | 'consume' | 'control', BrokerLink>;
   private readonly publisher: Publisher;
   private readonly consumers = new Set<Consumer>();
+  private readonly watch: ConsumerWatch;
   /** Since when at least one connection has been missing; null while all are open. */
   private awaySinceMs: number | null = performance.now();
 
@@ -43,6 +45,11 @@ export class MessagingService implements OnApplicationShutdown {
       });
     });
     this.admin = new BrokerAdmin(this.links.control, this.logger);
+    this.watch = new ConsumerWatch({
+      consumers: this.consumers,
+      depth: (queue) => this.admin.depth(queue),
+      logger: this.logger,
+    }).start();
     this.publisher = new Publisher({
       link: this.links.publish,
       purpose: 'publisher',
@@ -130,6 +137,7 @@ export class MessagingService implements OnApplicationShutdown {
   }
 
   async onApplicationShutdown(): Promise<void> {
+    this.watch.stop();
     await Promise.all([...this.consumers].map((consumer) => consumer.stop()));
     await this.publisher.stop();
     await this.admin.close();

@@ -40,9 +40,10 @@ export class TaskSender {
   }
 
   private async replaceQueue(held: HeldTask): Promise<void> {
-    this.logger.warn(`the queue of worker ${held.workerId} is missing: declaring it again`);
+    this.logger.warn(`the queue of worker ${held.workerId} is missing or not bound`);
+    this.workers.suspend(held.workerId);
     await this.takeBack(held, false);
-    await this.queues.declareWorkerQueue(held.workerId).catch((error: Error) => {
+    await this.workers.rebind(held.workerId).catch((error: Error) => {
       this.logger.warn(`the queue of worker ${held.workerId} is not declared yet: ${error.message}`);
     });
   }

@@ -106,7 +106,8 @@ function kindOf(error: unknown): ErrorKind {
   // 25006: a standby after a failover; 25P03: the server ended an idle transaction; 55P03: a lock not to be had.
   if (code === '25006' || code === '25P03' || code === '55P03') return 'unavailable';
   if (SQLSTATE.test(code)) return /^(?:08|53|57|58)/.test(code) ? 'unavailable' : 'other';
-  if (/^E[A-Z_]+$/.test(code)) return 'unavailable';
+  // A certificate for another name does not change by itself.
+  if (/^E(?!RR_TLS_CERT)[A-Z_]+$/.test(code)) return 'unavailable';
   return error instanceof Error && CLIENT_SIDE.test(error.message) ? 'unavailable' : 'other';
 }
 

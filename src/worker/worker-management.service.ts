@@ -151,6 +151,28 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
     this.emit('left', worker);
   }
 
+  // ---- when its queue is gone ----------------------------------------------------------------------------------
+
+  /** It gets no tasks until its queue stands. */
+  suspend(workerId: string): void {
+    const worker = this.pool.get(workerId);
+    if (worker?.lifecycle === 'ready') {
+      this.pool.setLifecycle(worker, 'joining');
+    }
+  }
+
+  /**
+   * Binds the queue of a suspended worker again. One that is gone altogether is left to the worker: the broker tells it,
+   * and it registers. Declared at once, while word of its end is still on the way, it would leave the worker with a
+   * consumer that gets nothing (seen on RabbitMQ 3.10).
+   */
+  async rebind(workerId: string): Promise<void> {
+    const worker = this.pool.get(workerId);
+    if (worker && (await this.queues.depth(this.queues.names.workerQueue(workerId)))) {
+      await this.makeReady(worker);
+    }
+  }
+
   // ---- what workers are told -----------------------------------------------------------------------------------
 
   async cancelOnWorker(workerId: string, cancel: CancelTaskMessage): Promise<void> {

@@ -76,11 +76,13 @@ describe('kill -9 of the API process before the confirm', () => {
     const statuses = new Map<string, number>();
     const pending: Promise<unknown>[] = [];
     const raising = system.broker.ctl(['set_vm_memory_high_watermark', '0.00001']);
-    // The broker says that it is blocked only to who publishes, so one request at least is on its way by then.
-    for (let sent = 0; ![...statuses.values()].includes(503); sent++) {
-      const id = `blocked-${sent}`;
-      pending.push(submit(id).then((status) => statuses.set(id, status)));
-      await new Promise((next) => setTimeout(next, 10));
+    // The broker blocks a connection when it publishes next: of ten publishes at once it reads the first one only.
+    for (let round = 0; ![...statuses.values()].includes(503); round++) {
+      for (let index = 0; index < 10; index++) {
+        const id = `blocked-${round}-${index}`;
+        pending.push(submit(id).then((status) => statuses.set(id, status)));
+      }
+      await new Promise((next) => setTimeout(next, 50));
     }
     await raising;
     await system.orchestrators[0]!.kill();

@@ -103,6 +103,9 @@ ssl_options.fail_if_no_peer_cert = true
       const refused = spawn({ DATABASE_URL: url(other.caFile) });
       expect(await refused.exited).toBe(1);
       expect(refused.output).toMatch(/certificate/);
+      const misnamed = spawn({ DATABASE_URL: url(authority.caFile).replace('127.0.0.1', 'localhost') });
+      expect(await misnamed.exited).toBe(1);
+      expect(misnamed.output).toMatch(/does not match certificate's altnames/);
     } finally {
       await system.stop();
       system = undefined;
@@ -137,20 +140,20 @@ async function query(url: string, text: string): Promise<pg.QueryResult> {
 }
 
 describe('least privilege', () => {
-  it('a worker works with a user that may next to nothing', async () => {
-    system = await System.start({ workers: ['worker-2'] });
-    const { broker, vhost, amqpUrl } = system;
-    const user = `limited-${vhost}`;
-    await broker.ctl(['add_user', user, 'limited-password']);
-    const connection = await (async () => {
-      const rights = ['^$', '^(flow\\.results|flow\\.workers)$', '^flow\\.worker\\.worker-1$'];
-      await broker.ctl(['set_permissions', '-p', vhost, user, ...rights]);
-      const url = new URL(amqpUrl);
-      url.username = user;
-      url.password = 'limited-password';
-      await system!.startWorker('worker-1', { AMQP_URL: url.href });
-      return connect(url.href);
-    })();
+  it('orchestrator and worker work with the rights of docs/rabbitmq.md, and a worker may do nothing else', async () => {
+    system = await System.start({ orchestrators: 0 });
+    const { broker, vhost } = system;
+    const [owner, user] = [`owner-${vhost}`, `limited-${vhost}`];
+    const owned = ['^(flow\\.|amq\\.gen-)', '^(flow\\.|amq\\.gen-|amq\\.default$)', '^(flow\\.|amq\\.gen-)'];
+    const ownerUrl = await addUser(system, owner, owned);
+    const rights = ['^$', '^(flow\\.results|flow\\.workers)$', '^flow\\.worker\\.worker-1$'];
+    const userUrl = await addUser(system, user, rights);
+    await system.startOrchestrator({ AMQP_URL: ownerUrl });
+    await Promise.all([
+      system.startWorker('worker-1', { AMQP_URL: userUrl }),
+      system.startWorker('worker-2', { AMQP_URL: ownerUrl }),
+    ]);
+    const connection = await connect(userUrl);
     try {
       const onlyFirst = { ...delayFlow(20), labels: { from: 'limited' } };
       const answers = await Promise.all(
@@ -196,11 +199,21 @@ describe('least privilege', () => {
       }
     } finally {
       await connection.close();
-      await system.workers.get('worker-1')!.stop();
-      await broker.ctl(['delete_user', user]);
+      await Promise.all([...system.workers.values(), ...system.orchestrators].map((part) => part.stop()));
+      for (const name of [owner, user]) await broker.ctl(['delete_user', name]);
     }
   });
 });
+
+/** @param rights configure, write, read */
+async function addUser({ broker, vhost, amqpUrl }: System, name: string, rights: string[]): Promise<string> {
+  await broker.ctl(['add_user', name, 'limited-password']);
+  await broker.ctl(['set_permissions', '-p', vhost, name, ...rights]);
+  const url = new URL(amqpUrl);
+  url.username = name;
+  url.password = 'limited-password';
+  return url.href;
+}
 
 describe('the start', () => {
   it('without authentication, on another address than loopback, is refused with 78', async () => {

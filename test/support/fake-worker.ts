@@ -72,19 +72,26 @@ export class FakeWorker extends AmqpClient {
     super(connection, channel);
   }
 
-  /** Joins the pool and waits until it may get tasks. */
+  /** Joins the pool by the steps of the contract. A 404 (nothing is declared yet) closes the channel: a new one each time. */
   static async join(system: System, workerId: string, slots = 4): Promise<FakeWorker> {
     const connection = await connect(system.amqpUrl, { noDelay: true });
-    const channel = await connection.createConfirmChannel();
-    const worker = new FakeWorker(connection, channel, system, workerId, slots);
-    await system.until(`${workerId} is registered`, async () => {
+    const queue = `flow.worker.${workerId}`;
+    let worker: FakeWorker | undefined;
+    await system.until(`${workerId} is registered and has a queue`, async () => {
+      const channel = await connection.createConfirmChannel();
+      worker = new FakeWorker(connection, channel, system, workerId, slots);
       await worker.register();
+      await channel.checkQueue(queue);
       return (await system.api.get(`/orchestrator/workers/${workerId}`)).body.assignable === true;
     });
-    await channel.prefetch(slots + 16, false);
-    await channel.consume(`flow.worker.${workerId}`, (message) => worker.receive(message));
-    worker.beating = setInterval(() => void worker.beat(), HEARTBEAT_MS).unref();
-    return worker;
+    await worker!.begin(queue);
+    return worker!;
+  }
+
+  private async begin(queue: string): Promise<void> {
+    await this.channel.prefetch(this.slots + 16, false);
+    await this.channel.consume(queue, (message) => this.receive(message));
+    this.beating = setInterval(() => void this.beat(), HEARTBEAT_MS).unref();
   }
 
   async register(): Promise<void> {
@@ -133,16 +140,17 @@ export class FakeWorker extends AmqpClient {
       this.tasks.push({ task, redelivered: message.fields.redelivered, delivery: message });
     } else if (message) {
       this.channel.ack(message);
-      void this.register();
+      this.register().catch(() => undefined);
     }
   }
 
   private async beat(): Promise<void> {
     const { workerId, incarnation, lastAssignmentSeq } = this;
-    await this.say('worker.heartbeat', heartbeat({ workerId, incarnation, lastAssignmentSeq }));
+    const beat = heartbeat({ workerId, incarnation, lastAssignmentSeq });
+    await this.say('worker.heartbeat', beat).catch(() => undefined);
   }
 
-  private async say(type: string, message: object): Promise<void> {
-    await this.publish('flow.workers', '', { type, content: JSON.stringify(message) }).catch(() => undefined);
+  private say(type: string, message: object): Promise<void> {
+    return this.publish('flow.workers', '', { type, content: JSON.stringify(message) });
   }
 }

@@ -35,10 +35,13 @@ async function start(overrides: Partial<typeof CONFIG>): Promise<void> {
 
 function ask(path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Response> {
   const body = path.startsWith('/orchestrator/execute') ? JSON.stringify(EXECUTE_EXAMPLE) : undefined;
+  if (method !== 'POST' || body === undefined) {
+    return fetch(api!.url + path, { method, headers });
+  }
   return fetch(api!.url + path, {
-    method,
-    body: method === 'GET' ? undefined : body,
-    headers: { ...(body && { 'content-type': 'application/json' }), ...headers },
+    method: 'POST',
+    body,
+    headers: { 'content-type': 'application/json', ...headers },
   });
 }
 

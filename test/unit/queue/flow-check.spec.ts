@@ -25,6 +25,25 @@ describe('checkFlow', () => {
     expect(checkFlow(good, LIMITS)).toEqual([]);
   });
 
+  it('does not spend seconds on parsing, however many expressions take long', () => {
+    const slow = (index: number): string => `a${index}`.padEnd(6, 'b') + '@$x.b'.repeat(3_200);
+    const nodes = Array.from({ length: 60 }, (_, index) =>
+      node(`n${index}`, { config: { x: { $expr: slow(index) } } }),
+    );
+    const startedAt = performance.now();
+    expect(checkFlow(flow(nodes), LIMITS)).toEqual([]);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  });
+
+  it('parses what any usual flow brings, to the last expression', () => {
+    const nodes = Array.from({ length: 1_500 }, (_, index) =>
+      node(`n${index}`, {
+        config: { x: { $expr: `"${index} ${'x'.repeat(300)}` + (index === 1_499 ? '' : '"') } },
+      }),
+    );
+    expect(checkFlow(flow(nodes), LIMITS)).toMatchObject([{ pointer: '/nodes/1499/config/x/$expr' }]);
+  });
+
   it('names every fault of the shape with its pointer, what was expected and what came', () => {
     const bad = flow(
       [{ id: 'a b', type: 3 }, { id: 'b', type: 'log', colour: 'red' }, { type: 'log' }],

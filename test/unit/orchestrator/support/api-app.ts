@@ -154,6 +154,7 @@ function core(store: ExecutionStore, around: Surroundings): Provider[] {
     },
   };
   const queues = {
+    isDeclared: true,
     queueHealth: () => around.queueHealth(),
     republish: () => around.republish(),
   };
