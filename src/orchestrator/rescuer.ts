@@ -121,10 +121,18 @@ export class Rescuer {
    */
   private async requeueUndelivered(): Promise<void> {
     for (const worker of this.workers.pool.live()) {
-      const missing = this.lackedBy(worker);
-      if (missing.length === 0 || (await this.unread(worker.workerId)) > 0) {
+      const lacked = this.lackedBy(worker);
+      if (lacked.length === 0) {
         continue;
       }
+      if ((await this.unread(worker.workerId)) > 0) {
+        // Heartbeats from before it reads the rest say nothing, and on a slow network they are late: counting begins anew.
+        lacked.forEach(({ executionId }) => this.lacking.delete(executionId));
+        continue;
+      }
+      const missing = lacked.filter(
+        ({ executionId }) => this.lacking.get(executionId)!.count >= HEARTBEATS_WITHOUT,
+      );
       for (const { executionId, attempt, workerId } of missing) {
         this.logger.warn(`${executionId} never arrived at worker ${workerId}: it is given out again`);
         this.lacking.delete(executionId);
@@ -133,6 +141,7 @@ export class Rescuer {
     }
   }
 
+  /** What at least one heartbeat since its assignment lacked. */
   private lackedBy(worker: WorkerRecord): HeldTask[] {
     const has = new Set(worker.heldExecutionIds);
     return this.workers.pool.ledger.heldBy(worker.workerId).filter(({ executionId, assignmentSeq }) => {
@@ -150,7 +159,7 @@ export class Rescuer {
         before.count++;
         before.heartbeatAtMs = worker.lastHeartbeatAtMs;
       }
-      return before.count >= HEARTBEATS_WITHOUT;
+      return before.count > 0;
     });
   }
 
