@@ -499,6 +499,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
         request: first.request,
         timeoutMs: 30_000,
         maxAttempts: 3,
+        pastAttempts: [],
       });
       expect(nextInMs).toBeGreaterThan(0);
       expect(nextInMs).toBeLessThanOrEqual(60_000);
