@@ -18,7 +18,7 @@ export interface ChannelKeeperOptions {
 const FIRST_DELAY_MS = 50;
 const LONGEST_DELAY_MS = 2_000;
 /** A channel that lived this long was sound: the next failure starts with the shortest delay again. */
-const SOUND_AFTER_MS = 10_000;
+const SOUND_AFTER_MS = 2_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /**

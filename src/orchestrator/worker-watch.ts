@@ -10,6 +10,8 @@ import { Recovery } from './recovery.js';
 
 /** The most queues looked at in one round: bounds what watching costs as the pool grows (0.35 ms each). */
 const LOOKS_PER_ROUND = 20;
+/** Longer than a channel takes to be made again on a connection that stands (25 to 50 ms). */
+const LOOK_AGAIN_MS = 200;
 
 /**
  * Watches over the pool while leading. In each round it looks whether the queues of workers that hold work still
@@ -112,10 +114,26 @@ export class WorkerWatch {
     const chosen = [...rotated(busy, LOOKS_PER_ROUND), ...rotated(idle, 2)];
     const consumers = new Map<string, number>();
     for (const { workerId } of chosen) {
-      const depth = await this.queues.depth(this.queues.names.workerQueue(workerId));
-      consumers.set(workerId, depth?.consumers ?? 0);
+      consumers.set(workerId, await this.consumersOf(workerId));
     }
+    await this.lookAgain(consumers);
     return consumers;
+  }
+
+  /** A worker whose channel alone was closed consumes again in a moment: that is no loss. */
+  private async lookAgain(consumers: Map<string, number>): Promise<void> {
+    const missing = [...consumers].filter(([, count]) => count === 0);
+    if (missing.length === 0) {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    for (const [workerId] of missing) {
+      consumers.set(workerId, await this.consumersOf(workerId));
+    }
+  }
+
+  private async consumersOf(workerId: string): Promise<number> {
+    return (await this.queues.depth(this.queues.names.workerQueue(workerId)))?.consumers ?? 0;
   }
 
   private judgeOne(worker: WorkerRecord, consumers: Map<string, number>): Verdict {

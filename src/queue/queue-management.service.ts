@@ -63,6 +63,7 @@ export class QueueManagementService
   private readonly logger = new Logger(QueueManagementService.name);
   private readonly watermarks = new Map<string, WatermarkState>();
   private declaring: Promise<void> | null = null;
+  private readonly declaringFor = new Map<string, Promise<void>>();
   private measured: { at: number; health: Promise<QueueHealth[]> } | null = null;
   private declaredOnce = false;
   private controlSeq = 0;
@@ -93,8 +94,16 @@ export class QueueManagementService
     return this.declaring;
   }
 
-  async declareWorkerQueue(workerId: string): Promise<void> {
-    await this.messaging.admin.declare(workerTopology(this.names, workerId));
+  /** Calls at the same time share one run: a worker that waits for its queue registers again and again. */
+  declareWorkerQueue(workerId: string): Promise<void> {
+    let declaring = this.declaringFor.get(workerId);
+    if (!declaring) {
+      declaring = this.messaging.admin
+        .declare(workerTopology(this.names, workerId))
+        .finally(() => this.declaringFor.delete(workerId));
+      this.declaringFor.set(workerId, declaring);
+    }
+    return declaring;
   }
 
   // ---- tasks ---------------------------------------------------------------------------------------------------
