@@ -5,7 +5,6 @@ import { System } from '../support/system.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
 const LATENCY_MS = 2_000;
-const START_LIMIT_MS = 150_000;
 const TEST_LIMIT_MS = 300_000;
 
 describe('a slow network', () => {
@@ -42,20 +41,9 @@ describe('a slow network', () => {
       await system.until('load flows', async () => load.accepted.length > 5);
       slow.latencyMs = LATENCY_MS;
       await new Promise((next) => setTimeout(next, 5 * LATENCY_MS));
+      const startedAt = Date.now();
       const slowest = await system.api.execute(delayFlow(1));
       await system.api.untilState(slowest.body.executionId, 'completed');
-      const startedAt = Date.now();
-      // One that starts under latency needs many round trips until it consumes, or until its queue is declared.
-      const second = system.launchWorker('worker-2', whose === 'worker' ? slowUrl : {});
-      await system.until(
-        'worker-2 runs flows',
-        async () => {
-          const { body } = await system.api.get('/orchestrator/workers/worker-2');
-          return body.performance.tasksCompleted > 0;
-        },
-        second,
-        START_LIMIT_MS,
-      );
       const recoveryMs = Date.now() - startedAt;
       const ids = [...(await load.stop()), slowest.body.executionId];
       expect(await expectInvariants(system, ids)).toEqual({ completed: ids.length });
@@ -64,7 +52,7 @@ describe('a slow network', () => {
       reportFault(`2 s of latency in each direction for the ${whose}`, {
         executions: ids.length,
         recoveryMs,
-        note: 'from the start of another worker to its first flow',
+        note: 'a flow under that latency, from its submission to its end',
       });
     },
     TEST_LIMIT_MS,
