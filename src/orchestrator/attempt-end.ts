@@ -1,5 +1,5 @@
 import type { Backoff } from '../queue/contracts/flow.js';
-import { type Failure, WORKER_LOSS_CODES } from '../queue/contracts/reports.js';
+import { type Failure, INTERRUPTED_CODE, WORKER_LOSS_CODES } from '../queue/contracts/reports.js';
 
 /** What decides how a failed attempt goes on. */
 export interface FailedAttempt {
@@ -45,7 +45,7 @@ export function afterFailure(failed: FailedAttempt, tiersMs: readonly number[], 
 
 /** What a worker says of the one before it under its name does not name it: people read the error without the report. */
 export function namingWorker(error: Failure, workerId: string): Failure {
-  return error.code === 'interrupted'
+  return error.code === INTERRUPTED_CODE
     ? { ...error, message: `worker ${workerId} was lost: ${error.message}` }
     : error;
 }

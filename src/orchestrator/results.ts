@@ -4,6 +4,7 @@ import type { Consumer, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import {
   type Failure,
+  INTERRUPTED_CODE,
   REPORTS_TYPE,
   type ReportBatchMessage,
   type TaskReport,
@@ -65,7 +66,10 @@ export class Results {
       await this.bury(delivery, (error as Error).message);
       return;
     }
+    // A successor of this worker's name speaks of attempts whose true end may have come just before: that goes first.
+    const earlier = batch.reports.some(isInterruption) ? [...this.processing] : [];
     try {
+      await Promise.all(earlier);
       await Promise.all(batch.reports.map((report) => this.record(report, batch.workerId)));
       delivery.ack();
     } catch (error) {
@@ -115,4 +119,8 @@ export class Results {
   private async bury(delivery: Delivery, reason: string): Promise<void> {
     await this.queues.bury(delivery, this.queues.names.results(), reason);
   }
+}
+
+function isInterruption({ kind, error }: TaskReport): boolean {
+  return kind === 'failed' && error?.code === INTERRUPTED_CODE;
 }

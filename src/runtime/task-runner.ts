@@ -1,7 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { Delivery } from '../messaging/consumer.js';
 import type { CancelTaskMessage } from '../queue/contracts/control.js';
-import type { Failure, NodeTimelineEntry, TaskReport } from '../queue/contracts/reports.js';
+import {
+  type Failure,
+  INTERRUPTED_CODE,
+  type NodeTimelineEntry,
+  type TaskReport,
+} from '../queue/contracts/reports.js';
 import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
 import { decode } from '../queue/contracts/wire.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
@@ -240,7 +245,7 @@ export class TaskRunner {
 }
 
 const INTERRUPTED: Failure = {
-  code: 'interrupted',
+  code: INTERRUPTED_CODE,
   message: 'the process that had this task ended before it reported',
   retryable: true,
 };

@@ -10,8 +10,11 @@ export interface Failure {
   details?: Record<string, unknown>;
 }
 
+/** What a new process of a worker says of a task that its predecessor had: whether it ended is not known to it. */
+export const INTERRUPTED_CODE = 'interrupted';
+
 /** Failure codes that say that the worker was lost: nothing about the flow itself is known to be wrong. */
-export const WORKER_LOSS_CODES: ReadonlySet<string> = new Set(['worker_lost', 'interrupted']);
+export const WORKER_LOSS_CODES: ReadonlySet<string> = new Set(['worker_lost', INTERRUPTED_CODE]);
 
 export const NODE_STATES = ['completed', 'failed', 'skipped', 'cancelled'] as const;
 
