@@ -1,0 +1,52 @@
+/** Contestants take turns, so that what changes on the machine meanwhile meets all of them. */
+import { PeerMissingError } from './journal.mjs';
+
+/**
+ * @typedef {import('./contestants/contestant.mjs').Contestant} Contestant
+ * @typedef {import('./contestants/contestant.mjs').ContestantKind} ContestantKind
+ * @typedef {import('./contestants/contestant.mjs').Surroundings} Surroundings
+ */
+
+/**
+ * Starts all, warms each up once, lets each have its turn in every round (each round begins with another one), and
+ * stops all. A peer whose program is missing is left out and noted.
+ *
+ * @template T
+ * @template {Contestant} C
+ * @param {object} options
+ * @param {(Omit<ContestantKind, 'start'> & { start: (surroundings: Surroundings) => Promise<C> })[]} options.kinds
+ * @param {Surroundings} options.surroundings
+ * @param {number} options.rounds
+ * @param {(contestant: C, pace: number) => Promise<unknown>} options.warmUp
+ * @param {(contestant: C, pace: number) => Promise<T>} options.turn `pace` is the share of the tasks it takes part with
+ * @param {(turn: T) => string} options.say for the log
+ * @returns {Promise<{ name: string, turns: T[] }[]>}
+ */
+export async function alternate({ kinds, surroundings, rounds, warmUp, turn, say }) {
+  const { log, journal } = surroundings;
+  /** @type {{ pace: number, contestant: C, turns: T[] }[]} */
+  const entrants = [];
+  try {
+    for (const { name, pace = 1, start } of kinds) {
+      try {
+        entrants.push({ pace, contestant: await start(surroundings), turns: [] });
+      } catch (error) {
+        if (!(error instanceof PeerMissingError)) throw error;
+        journal.lacks(name, error.message);
+      }
+    }
+    for (const { contestant, pace } of entrants) await warmUp(contestant, pace);
+    for (let round = 0; round < rounds; round++) {
+      for (let place = 0; place < entrants.length; place++) {
+        const { contestant, pace, turns } = entrants[(place + round) % entrants.length];
+        await surroundings.settle();
+        const outcome = await turn(contestant, pace);
+        turns.push(outcome);
+        log(`  round ${round + 1}, ${contestant.name}: ${say(outcome)}`);
+      }
+    }
+    return entrants.map(({ contestant, turns }) => ({ name: contestant.name, turns }));
+  } finally {
+    await Promise.all(entrants.map(({ contestant }) => contestant.stop()));
+  }
+}
