@@ -3,7 +3,7 @@
  * `npm ci`. Everything it starts ends with it, also when it is killed (see startGuard).
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect, parseArgs } from 'node:util';
@@ -21,8 +21,9 @@ import {
 
 const HELP = `npm run quickstart [-- --once]
 
-Installs and builds what is missing, finds or starts RabbitMQ, starts one orchestrator and two workers, runs the
-example flow (examples/flows/quickstart.json), prints its result, and keeps running until Ctrl-C.
+Installs and builds what is missing, finds or starts RabbitMQ, starts one orchestrator, which starts two workers and
+more under load (docs/scaling.md), runs the example flow (examples/flows/quickstart.json), prints its result, and keeps
+running until Ctrl-C.
 
   --once   end after the result: exit code 0 if the flow completed, 1 if not
   --help   this text
@@ -32,7 +33,7 @@ port), NO_COLOR. Data and logs are under .data/quickstart.`;
 
 const HOST = '127.0.0.1';
 const EXAMPLE_FILE = join(CHECKOUT, 'examples', 'flows', 'quickstart.json');
-const WORKER_IDS = ['worker-1', 'worker-2'];
+const WORKERS = 2;
 const READY_TIMEOUT_MS = 90_000;
 const RESULT_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 40_000;
@@ -52,7 +53,6 @@ const step = (message) => console.log(`${green('▸')} ${message}`);
 /**
  * @typedef {object} Service One of our own processes.
  * @property {string} name
- * @property {boolean} mayLeave whether its exit with 0 is on purpose: a worker's that was drained
  * @property {string} logFile
  * @property {import('node:child_process').ChildProcess} child
  */
@@ -84,15 +84,9 @@ class Running {
     });
   }
 
-  /** Lets workers go that ended on purpose; any other end is an error, unless everything is being stopped. */
+  /** The end of a service is an error, unless everything is being stopped. */
   check() {
-    if (this.stopping) return;
-    const gone = leavers(this.services);
-    if (gone.length === 0) return;
-    this.services = this.services.filter((service) => !gone.includes(service));
-    this.#watch();
-    const workers = this.services.filter(({ mayLeave }) => mayLeave).length;
-    for (const { name } of gone) step(`${name} was drained and has left; workers still running: ${workers}`);
+    if (!this.stopping) refuseEnded(this.services);
   }
 
   #watch() {
@@ -181,10 +175,9 @@ async function portFrom(wanted) {
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
  * @param {string} logDir
- * @param {{ mayLeave: boolean }} options
  * @returns {Service}
  */
-function startService(name, args, env, logDir, { mayLeave }) {
+function startService(name, args, env, logDir) {
   const logFile = join(logDir, `${name}.log`);
   const output = openSync(logFile, 'w');
   // A process group of its own: Ctrl-C reaches this process alone, which then stops the others in order.
@@ -195,7 +188,39 @@ function startService(name, args, env, logDir, { mayLeave }) {
     stdio: ['ignore', output, output],
   });
   closeSync(output);
-  return { name, mayLeave, logFile, child };
+  return { name, logFile, child };
+}
+
+/**
+ * The workers of the orchestrator outlive it when it is killed. What it keeps of them says which they are; an id alone
+ * may be somebody else's by now, so the time of the start has to be the same too.
+ *
+ * @param {string} folder
+ * @returns {Promise<() => number[]>} the ids of those that run
+ */
+async function launchedWorkers(folder) {
+  const { processTable } = await import(
+    new URL('../dist/scaling/drivers/process-table.js', import.meta.url).href
+  );
+  const { place, startTimes } = processTable();
+  return () => {
+    const states = statesIn(folder).filter(({ host, boot }) => host === place.host && boot === place.boot);
+    const starts = startTimes(states.map(({ pid }) => pid));
+    return states.filter(({ pid, startTime }) => starts.get(pid) === startTime).map(({ pid }) => pid);
+  };
+}
+
+/**
+ * @param {string} folder
+ * @returns {any[]}
+ */
+function statesIn(folder) {
+  try {
+    const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
+    return names.map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
+  } catch {
+    return [];
+  }
 }
 
 /** @param {Service} service */
@@ -204,16 +229,12 @@ function hasEnded({ child }) {
 }
 
 /**
- * Those that ended on purpose.
- *
  * @param {Service[]} services
- * @returns {Service[]}
- * @throws if another one ended
+ * @throws if one has ended
  */
-export function leavers(services) {
-  const ended = services.filter(hasEnded);
-  const dead = ended.find(({ child, mayLeave }) => !mayLeave || child.exitCode !== 0);
-  if (!dead) return ended;
+export function refuseEnded(services) {
+  const dead = services.find(hasEnded);
+  if (!dead) return;
   const { child, name, logFile } = dead;
   throw new Error(
     `Expected ${name} to keep running; it ended with ${child.signalCode ?? child.exitCode}. Its last lines:\n${lastLines(logFile)}\nThe whole log is ${relative(process.cwd(), logFile)}. Put right what it names and start again; if it is the record in ${relative(process.cwd(), join(logFile, '..', '..'))}, delete that folder.`,
@@ -385,28 +406,35 @@ async function startEverything(running) {
     AMQP_URL: broker.url,
     DATA_DIR: folder.dir,
     DATABASE_URL: '',
-    WORKER_DRIVER: 'none',
+    WORKER_DRIVER: 'process',
+    MIN_WORKERS: String(WORKERS),
     // Two quickstarts on one given broker must not share queues; a private broker is not shared anyhow.
     ...(folder.number > 1 && broker.kind === 'given' && { AMQP_PREFIX: `quickstart-${folder.number}.` }),
   };
   const logDir = join(folder.dir, 'logs');
-  running.addServices([startService('orchestrator', ['dist/main.js'], env, logDir, { mayLeave: false })]);
-  running.addServices(
-    WORKER_IDS.map((id) =>
-      startService(id, ['dist/worker.main.js', '--id', id], env, logDir, { mayLeave: true }),
-    ),
-  );
+  const workers = await launchedWorkers(join(folder.dir, 'workers'));
+  // Of a quickstart that was killed: they look for a broker that is gone.
+  await Promise.all(workers().map((pid) => endProcess(pid, { timeoutMs: STOP_TIMEOUT_MS })));
+  running.add({
+    stop: () => Promise.all(workers().map((pid) => endProcess(pid, { timeoutMs: STOP_TIMEOUT_MS }))),
+    kill: () => workers().forEach((pid) => signalProcess(pid, 'SIGKILL')),
+  });
+  running.addServices([startService('orchestrator', ['dist/main.js'], env, logDir)]);
   await waitFor(
     'the orchestrator to be ready',
     running,
     async () => (await fetchJson(`${api}/health/ready`)) !== undefined,
   );
   step(`Orchestrator ready on ${api}`);
-  await waitFor(`${WORKER_IDS.length} workers in the pool`, running, async () => {
-    const health = await fetchJson(`${api}/orchestrator/health`);
-    return (health?.workers?.available ?? 0) >= WORKER_IDS.length;
+  /** @type {string[]} */
+  let joined = [];
+  await waitFor(`${WORKERS} workers in the pool`, running, async () => {
+    const pool = await fetchJson(`${api}/orchestrator/workers`);
+    const ready = (pool?.items ?? []).filter((/** @type {any} */ worker) => worker.assignable);
+    joined = ready.map((/** @type {any} */ worker) => worker.workerId);
+    return joined.length >= WORKERS;
   });
-  step(`Workers joined: ${WORKER_IDS.join(', ')}`);
+  step(`Workers joined: ${joined.join(', ')}`);
   return api;
 }
 
@@ -443,7 +471,7 @@ async function main() {
 }
 
 /**
- * Until Ctrl-C, or until one of the processes dies. A drained worker leaves, and the rest goes on.
+ * Until Ctrl-C, or until the orchestrator dies. Workers come and go: that is its business.
  *
  * @param {Running} running
  */

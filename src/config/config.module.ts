@@ -1,5 +1,6 @@
 import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { ConfigModule } from '@nestjs/config';
+import { InheritedEnvironment } from './inherited-environment.js';
 import { OrchestratorConfigService } from './orchestrator-config.service.js';
 import { readVariables } from './read-variables.js';
 import { WorkerConfigService } from './worker-config.service.js';
@@ -40,19 +41,25 @@ async function load<T extends object>(
   service: Type<T>,
   overrides: Partial<T>,
 ): Promise<LoadedConfigModule<T>> {
-  const loaded: { config?: T } = {};
+  const loaded: { config?: T; inherited?: InheritedEnvironment } = {};
   // An object, not the values: @nestjs/config would write plain values into process.env.
   await ConfigModule.forRoot({
     validate: (environment) =>
-      Object.assign(loaded, { config: readVariables(service, environment, overrides) }),
+      Object.assign(loaded, {
+        config: readVariables(service, environment, overrides),
+        inherited: new InheritedEnvironment(environment),
+      }),
   });
   const config = loaded.config as T;
   // @nestjs/config's own ConfigService stays out of the container: it would hand out process.env to everyone.
   return {
     module,
     global: true,
-    providers: [{ provide: service, useValue: config }],
-    exports: [service],
+    providers: [
+      { provide: service, useValue: config },
+      { provide: InheritedEnvironment, useValue: loaded.inherited },
+    ],
+    exports: [service, InheritedEnvironment],
     config,
   };
 }

@@ -16,6 +16,7 @@ import {
   Url,
   UrlList,
 } from './variable.js';
+import { parseWorkerClass, WORKER_CLASS_PATTERN } from './worker-class.js';
 
 /**
  * Every variable there is: default, unit, meaning and rules. `process.env` is read nowhere else. A property
@@ -263,12 +264,138 @@ export class OrchestratorVariables extends SharedVariables {
   })
   readonly workerDriver!: WorkerDriver;
 
-  @Int({ default: 2, max: 10_000, unit: 'workers', about: 'Fewest workers the pool is kept at.' })
+  @Int({
+    default: 2,
+    max: 10_000,
+    unit: 'workers',
+    about: 'Fewest workers the pool is kept at; 0 = none while nothing waits.',
+  })
   @AtMost('maxWorkers')
   readonly minWorkers!: number;
 
   @Int({ default: 20, max: 10_000, unit: 'workers', about: 'Most workers the pool grows to.' })
   readonly maxWorkers!: number;
+
+  @TextList({
+    pattern: WORKER_CLASS_PATTERN,
+    expected: 'name:min-max or name:min-max:type+type (min at most max, names of a-z, 0-9 and -)',
+    about:
+      'Pools with bounds of their own, separated by commas, instead of `MIN_WORKERS` and `MAX_WORKERS`: `general:2-20,sql:0-2:postgresql-query` is a general one and one that offers `postgresql-query` alone. Empty means one class, `default`.',
+  })
+  @Holds<OrchestratorVariables>('each name once, and min at most max', ({ workerClasses }) => {
+    const classes = workerClasses.filter((entry) => WORKER_CLASS_PATTERN.test(entry)).map(parseWorkerClass);
+    return (
+      new Set(classes.map(({ name }) => name)).size === classes.length &&
+      classes.every(({ minWorkers, maxWorkers }) => minWorkers <= maxWorkers)
+    );
+  })
+  readonly workerClasses!: string[];
+
+  @Int({ default: 10_000, min: 50, unit: 'ms', about: 'How often the size of the pool is decided on.' })
+  readonly scalingIntervalMs!: number;
+
+  @Int({ default: 15_000, unit: 'ms', about: 'Rest between two changes of the size of a class.' })
+  readonly scalingCooldownMs!: number;
+
+  @Int({
+    default: 300_000,
+    unit: 'ms',
+    about: 'The pool shrinks only to the largest size that was wanted in this time.',
+  })
+  readonly scaleDownStabilizationMs!: number;
+
+  @Decimal({
+    default: 0.7,
+    min: 0.01,
+    max: 1,
+    unit: 'ratio',
+    about: 'Average load of the workers above which the pool grows, and which it aims at.',
+  })
+  readonly scaleUpLoad!: number;
+
+  @Decimal({
+    default: 0.3,
+    min: 0,
+    max: 1,
+    unit: 'ratio',
+    about: 'Average load of the workers below which the pool may shrink.',
+  })
+  @Below('scaleUpLoad')
+  readonly scaleDownLoad!: number;
+
+  @Int({
+    default: 60_000,
+    min: 100,
+    unit: 'ms',
+    about:
+      'Time in which the pool shall be able to work off what waits: the backlog asks for that many workers.',
+  })
+  readonly scalingDrainTargetMs!: number;
+
+  @TextList({
+    expected: 'a program and its arguments',
+    about:
+      'Program and arguments, separated by commas, that start a worker under `WORKER_DRIVER=process`; empty means the worker of this installation.',
+  })
+  readonly workerCommand!: string[];
+
+  @Text({
+    default: 'flow-orchestrator:latest',
+    pattern: /^\S+$/,
+    expected: 'the name of an image',
+    about: 'Image of the workers under `WORKER_DRIVER=docker`.',
+  })
+  readonly dockerImage!: string;
+
+  @Text({
+    default: '',
+    pattern: /^\S*$/,
+    expected: 'the name of a network',
+    about: 'Docker network that the workers join; empty means the default one.',
+  })
+  readonly dockerNetwork!: string;
+
+  @Text({
+    default: 'default',
+    pattern: /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    expected: 'the name of a namespace',
+    about: 'Namespace of the Deployments under `WORKER_DRIVER=kubernetes`.',
+  })
+  readonly kubernetesNamespace!: string;
+
+  @Text({
+    default: 'flow-worker-{class}',
+    pattern: /^[a-z0-9{][a-z0-9{}.-]*$/,
+    expected: 'the name of a Deployment, {class} stands for the worker class',
+    about:
+      'Deployment that is scaled under `WORKER_DRIVER=kubernetes`; `{class}` stands for the worker class.',
+  })
+  readonly kubernetesDeployment!: string;
+
+  @Url({
+    schemes: ['https', 'http'],
+    default: '',
+    about: 'Where `WORKER_DRIVER=webhook` POSTs the wanted number of workers.',
+  })
+  @Holds<OrchestratorVariables>(
+    'a URL, because WORKER_DRIVER is webhook',
+    ({ workerDriver, scalingWebhookUrl }) => workerDriver !== 'webhook' || scalingWebhookUrl !== '',
+  )
+  readonly scalingWebhookUrl!: string;
+
+  @Text({
+    default: '',
+    pattern: /^(?:.{16,})?$/,
+    expected: 'at least 16 characters',
+    secret: true,
+    about: 'Secret that signs those requests (HMAC-SHA256), at least 16 characters.',
+  })
+  @Holds<OrchestratorVariables>(
+    'a secret of at least 16 characters, because WORKER_DRIVER is webhook: its receiver has to know who asks',
+    ({ workerDriver, scalingWebhookSecret }) =>
+      workerDriver !== 'webhook' || scalingWebhookSecret.length >= 16,
+  )
+  readonly scalingWebhookSecret!: string;
 
   @Choice({
     of: LOAD_BALANCING_STRATEGIES,
@@ -348,7 +475,7 @@ export class OrchestratorVariables extends SharedVariables {
   readonly lowPriorityShare!: number;
 
   @Int({
-    default: 64,
+    default: 250,
     min: 1,
     max: 65_535,
     unit: 'messages',
@@ -530,6 +657,14 @@ export class WorkerVariables extends SharedVariables {
     about: 'Name of this worker (also `--id`), unlike that of any other.',
   })
   readonly workerId!: string;
+
+  @Text({
+    default: '',
+    pattern: /^(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)?$/,
+    expected: 'the name of a worker class',
+    about: 'Class it belongs to (`WORKER_CLASSES` of the orchestrator); empty means the first.',
+  })
+  readonly workerClass!: string;
 
   @Int({ default: 5, min: 1, max: 10_000, unit: 'flows', about: 'Slots: most flows it runs at a time.' })
   readonly workerMaxConcurrentFlows!: number;

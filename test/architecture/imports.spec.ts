@@ -37,7 +37,8 @@ const ALLOWED: Record<string, string[]> = {
   queue: ['messaging', 'config'],
   store: ['queue', 'config'],
   worker: ['queue', 'store', 'messaging', 'config'],
-  orchestrator: ['worker', 'queue', 'store', 'messaging', 'config'],
+  scaling: ['worker', 'queue', 'store', 'config'],
+  orchestrator: ['scaling', 'worker', 'queue', 'store', 'messaging', 'config'],
   runtime: ['queue', 'messaging', 'config'],
 };
 

@@ -90,6 +90,25 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect([record.queuedAt, record.assignedAt]).toEqual([record.createdAt, record.createdAt]);
     });
 
+    it('inserts one that waits with the leader as queued, and due should the leader be lost', async () => {
+      const items = [
+        newExecution({ executionId: 'a', isInLine: true }),
+        newExecution({ executionId: 'a', isInLine: true }),
+      ];
+      expect(await store.accept(items)).toMatchObject([
+        { kind: 'created' },
+        { kind: 'existing', state: 'queued' },
+      ]);
+      const record = await recordOf(store, 'a');
+      expect(record).toMatchObject({ state: 'queued', workerId: null, assignedAt: null });
+      expect(record.queuedAt).toBe(record.createdAt);
+      expect(record.availableAt! - record.createdAt).toBe(60_000);
+      const { epoch } = await store.acquireLease('me', 60_000);
+      const task = { executionId: 'a', attempt: 1, workerId: 'worker-1' };
+      expect(await store.assign(epoch, [task])).toEqual(new Set(['a']));
+      expect(await recordOf(store, 'a')).toMatchObject({ state: 'assigned', availableAt: null });
+    });
+
     it('makes a delayed execution due when its delay is over', async () => {
       await store.accept([newExecution({ executionId: 'a', delayMs: 5_000 })]);
       const record = await recordOf(store, 'a');
@@ -136,6 +155,17 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(await store.ended(tasks.map(({ executionId }) => executionId))).toHaveLength(1_000);
     });
 
+    it('does much at the same time, with and without transactions, each as a whole', async () => {
+      const labelled = Array.from({ length: 30 }, () => newExecution({ labels: { at: 'once' } }));
+      const plain = Array.from({ length: 30 }, () => newExecution());
+      const both = labelled.flatMap((item, index) => [item, plain[index]!]);
+      const accepted = await Promise.all(both.map((item) => store.accept([item])));
+      expect(accepted.flat()).toEqual(both.map(() => ({ kind: 'created' })));
+      const cancelled = await Promise.all(both.map(({ executionId }) => store.cancel(executionId, 'why')));
+      expect(cancelled).toEqual(both.map(() => ({ kind: 'cancelled' })));
+      expect((await store.list({ labels: { at: 'once' } }, 100)).items).toHaveLength(30);
+    });
+
     it('does nothing for empty batches', async () => {
       expect(await store.accept([])).toEqual([]);
       await store.markQueued([]);
@@ -145,6 +175,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(await store.replay([])).toEqual(new Set());
       expect(await store.ended([])).toEqual([]);
       expect(await store.unpark([], 10)).toBe(0);
+      await store.postpone([], 0);
     });
   });
 
@@ -546,6 +577,47 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       });
     });
 
+    it('puts off what is queued and due, and makes it due at once', async () => {
+      const inLine = newExecution({ isInLine: true, rescueAfterMs: 1 });
+      await store.accept([inLine]);
+      const { executionId } = inLine;
+      const due = async (): Promise<number> => (await store.due(10, [])).tasks.length;
+      await until(due, (count) => count === 1);
+      await store.postpone([{ executionId, attempt: 1 }], 60_000);
+      expect(await due()).toBe(0);
+      const { nextInMs } = await store.due(10, []);
+      expect(nextInMs).toBeGreaterThan(50_000);
+      expect(nextInMs).toBeLessThanOrEqual(60_000);
+      await store.postpone(
+        [
+          { executionId, attempt: 2 },
+          { executionId: 'no-such', attempt: 1 },
+        ],
+        0,
+      );
+      expect(await due()).toBe(0);
+      await store.postpone([{ executionId, attempt: 1 }], 0);
+      expect(await due()).toBe(1);
+      expect(await recordOf(store, executionId)).toMatchObject({ state: 'queued', attempt: 1 });
+    });
+
+    it('puts off nothing that waits on the broker, for its time, with a worker, parked or not at all', async () => {
+      const [queued, parked] = await queuedExecutions(store, 2);
+      await store.park([parked!], 'pool_full');
+      const [held, retried, over] = await heldExecutions(store, 3);
+      await store.retryLater([{ ...ended(retried!), delayMs: 30_000 }]);
+      await store.finish([finished(over!)]);
+      const accepted = newExecution();
+      await store.accept([accepted]);
+      const ids = [queued!, parked!, held!, retried!, over!, accepted].map(({ executionId }) => executionId);
+      const before = await Promise.all(ids.map((id) => recordOf(store, id)));
+      await store.postpone(
+        before.map(({ executionId, attempt }) => ({ executionId, attempt })),
+        0,
+      );
+      expect(await Promise.all(ids.map((id) => recordOf(store, id)))).toEqual(before);
+    });
+
     it('makes due again what should be in the broker and is not', async () => {
       const [missing, known] = await queuedExecutions(store, 2);
       const [parked] = await queuedExecutions(store, 1);
@@ -865,6 +937,86 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       await store.releaseLease('me');
       expect(await store.acquireLease('other', 60_000)).toMatchObject({ holder: 'other', epoch: epoch + 1 });
       expect(await store.acquireLease('me', 60_000)).toMatchObject({ holder: 'other', epoch: epoch + 1 });
+    });
+  });
+
+  describe('scaling', () => {
+    const decided = (desired: number, revision: number) => ({
+      workerClass: 'default',
+      desired,
+      reason: `${desired} wanted`,
+      revision,
+    });
+
+    it('knows no class until somebody decides, and gives back what was decided', async () => {
+      expect(await store.scalingRecords()).toEqual([]);
+      const { epoch } = await store.acquireLease('me', 60_000);
+      const both = [
+        { ...decided(1, 0), workerClass: 'sql' },
+        { ...decided(2, 0), reason: 'lone \u{1F984} "quoted"' },
+      ];
+      expect(await store.recordScaling(epoch, both)).toEqual(new Set(['default', 'sql']));
+      const [first, second] = await store.scalingRecords();
+      expect(first).toMatchObject({
+        workerClass: 'default',
+        desired: 2,
+        minWorkers: null,
+        maxWorkers: null,
+        paused: false,
+        reason: 'lone \u{1F984} "quoted"',
+        revision: 1,
+      });
+      expect(second).toMatchObject({ workerClass: 'sql', desired: 1 });
+      expect(first!.desiredAgeMs).toBeLessThan(60_000);
+      expect(Math.abs(first!.updatedAt - Date.now())).toBeLessThan(60_000);
+      expect(await store.recordScaling(epoch, [])).toEqual(new Set());
+    });
+
+    it('takes nothing from a leader whose term is over', async () => {
+      const { epoch } = await store.acquireLease('me', 60_000);
+      await store.recordScaling(epoch, [decided(2, 0)]);
+      await store.releaseLease('me');
+      const next = await store.acquireLease('other', 60_000);
+      expect(next.epoch).toBeGreaterThan(epoch);
+      expect(await store.recordScaling(epoch, [decided(9, 1)])).toEqual(new Set());
+      expect(await store.scalingRecords()).toMatchObject([{ desired: 2, revision: 1 }]);
+      expect(await store.recordScaling(next.epoch, [decided(9, 1)])).toEqual(new Set(['default']));
+    });
+
+    it('does not decide over what a person changed meanwhile', async () => {
+      const { epoch } = await store.acquireLease('me', 60_000);
+      await store.recordScaling(epoch, [decided(2, 0)]);
+      const changed = await store.changeScaling('default', { desired: 7, reason: 'month end' });
+      expect(changed).toMatchObject({ desired: 7, reason: 'month end', revision: 2 });
+      expect(await store.recordScaling(epoch, [decided(3, 1)])).toEqual(new Set());
+      expect(await store.scalingRecords()).toMatchObject([{ desired: 7, revision: 2 }]);
+      expect(await store.recordScaling(epoch, [decided(3, 2)])).toEqual(new Set(['default']));
+    });
+
+    it('changes just the fields given, also of a class that nobody decided on', async () => {
+      await store.changeScaling('sql', { paused: true });
+      await store.changeScaling('sql', { minWorkers: 1, maxWorkers: 4 });
+      expect(await store.scalingRecords()).toMatchObject([
+        { desired: null, desiredAgeMs: null, paused: true, minWorkers: 1, maxWorkers: 4, revision: 2 },
+      ]);
+      await store.changeScaling('sql', { desired: 3, reason: 'asked for' });
+      await store.changeScaling('sql', { paused: false });
+      const cleared = await store.changeScaling('sql', { minWorkers: null, maxWorkers: null });
+      expect(cleared).toMatchObject({ desired: 3, reason: 'asked for', paused: false, minWorkers: null });
+      const { epoch } = await store.acquireLease('me', 60_000);
+      await store.recordScaling(epoch, [{ ...decided(4, 5), workerClass: 'sql' }]);
+      expect(await store.scalingRecords()).toMatchObject([{ desired: 4, revision: 6 }]);
+    });
+
+    it('loses no change of replicas that make theirs at the same time', async () => {
+      await Promise.all(
+        Array.from({ length: 20 }, (_, index) =>
+          store.changeScaling('default', index % 2 ? { paused: true } : { minWorkers: 1, maxWorkers: 9 }),
+        ),
+      );
+      expect(await store.scalingRecords()).toMatchObject([
+        { paused: true, minWorkers: 1, maxWorkers: 9, revision: 20 },
+      ]);
     });
   });
 

@@ -4,8 +4,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
 import { StoreInUseError } from '../../src/store/errors.js';
 import { sqliteStore } from '../../src/store/kysely-execution-store.js';
+import { sqliteBackend } from '../../src/store/sqlite-backend.js';
 import { heldExecutions, newExecution, recordOf } from './store-adapters.js';
 
 /** What only a file can show: who else has it, and what it holds after it was closed. */
@@ -94,6 +96,29 @@ describe('the SQLite store', () => {
     await third.open();
     expect(await third.acquireLease('process-2', 60_000)).toMatchObject({ epoch: epoch + 2 });
     await third.close();
+  });
+
+  it('lets nothing into a transaction that is not part of it: what is rolled back takes nobody along', async () => {
+    const { db } = await sqliteBackend(file);
+    await sql`create table notes (id integer)`.execute(db);
+    const note = (executor: typeof db, id: number) =>
+      sql`insert into notes values (${sql.lit(id)})`.execute(executor);
+    const ids = Array.from({ length: 20 }, (_, index) => index);
+    await Promise.all(
+      ids.map(async (id) => {
+        const begun = db.transaction().execute(async (trx) => {
+          await note(trx, 1_000 + id);
+          await note(trx, 2_000 + id);
+          if (id % 2 === 1) throw new Error('rolled back');
+        });
+        await Promise.all([note(db, id), begun.catch(() => undefined)]);
+      }),
+    );
+    const { rows } = await sql<{ id: number }>`select id from notes order by id`.execute(db);
+    const even = ids.filter((id) => id % 2 === 0);
+    const kept = [...ids, ...even.map((id) => 1_000 + id), ...even.map((id) => 2_000 + id)];
+    expect(rows.map(({ id }) => id)).toEqual(kept);
+    await db.destroy();
   });
 
   it('has what it answered after its process was killed', async () => {

@@ -24,6 +24,10 @@ export class ApiClient {
     return this.request('POST', path, body, headers);
   }
 
+  put(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.request('PUT', path, body, headers);
+  }
+
   execute(message: FlowExecutionMessage, query = ''): Promise<Answer> {
     return this.post(`/orchestrator/execute${query}`, message);
   }

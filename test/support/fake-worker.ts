@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type ChannelModel, type ConfirmChannel, connect, type ConsumeMessage } from 'amqplib';
 import type { TaskReport } from '../../src/queue/contracts/reports.js';
-import type { TaskMessage } from '../../src/queue/contracts/task.js';
+import type { TaskBatchMessage, TaskMessage } from '../../src/queue/contracts/task.js';
 import type { System } from './system.js';
 import { heartbeat, registration } from './workers.js';
 
@@ -55,12 +55,23 @@ export interface FakeTask {
   delivery: ConsumeMessage;
 }
 
+export interface FakeWorkerOptions {
+  /** It takes `flow.tasks`. Default: it does not say. */
+  takesBatches?: boolean;
+  /** How many messages it takes unacked. Default: its slots and some more. */
+  prefetch?: number;
+}
+
 /** A worker by the wire contract (docs/writing-a-worker.md) that does nothing by itself: the test speaks for it. */
 export class FakeWorker extends AmqpClient {
   readonly incarnation = randomUUID();
   private readonly tasks: FakeTask[] = [];
   private beating: NodeJS.Timeout | null = null;
   private lastAssignmentSeq = 0;
+  /** Of each message with tasks: how many of them are not acked. */
+  private readonly unacked = new Map<ConsumeMessage, number>();
+  /** Of each message with tasks, in the order in which they came. */
+  readonly messages: { type: string; tasks: number }[] = [];
 
   private constructor(
     connection: ChannelModel,
@@ -68,18 +79,24 @@ export class FakeWorker extends AmqpClient {
     private readonly system: System,
     readonly workerId: string,
     private readonly slots: number,
+    private readonly options: FakeWorkerOptions,
   ) {
     super(connection, channel);
   }
 
   /** Joins the pool by the steps of the contract. A 404 (nothing is declared yet) closes the channel: a new one each time. */
-  static async join(system: System, workerId: string, slots = 4): Promise<FakeWorker> {
+  static async join(
+    system: System,
+    workerId: string,
+    slots = 4,
+    options: FakeWorkerOptions = {},
+  ): Promise<FakeWorker> {
     const connection = await connect(system.amqpUrl, { noDelay: true });
     const queue = `flow.worker.${workerId}`;
     let worker: FakeWorker | undefined;
     await system.until(`${workerId} is registered and has a queue`, async () => {
       const channel = await connection.createConfirmChannel();
-      worker = new FakeWorker(connection, channel, system, workerId, slots);
+      worker = new FakeWorker(connection, channel, system, workerId, slots, options);
       await worker.register();
       await channel.checkQueue(queue);
       return (await system.api.get(`/orchestrator/workers/${workerId}`)).body.assignable === true;
@@ -89,14 +106,21 @@ export class FakeWorker extends AmqpClient {
   }
 
   private async begin(queue: string): Promise<void> {
-    await this.channel.prefetch(this.slots + 16, false);
+    await this.channel.prefetch(this.options.prefetch ?? this.slots + 16, false);
     await this.channel.consume(queue, (message) => this.receive(message));
     this.beating = setInterval(() => void this.beat(), HEARTBEAT_MS).unref();
   }
 
   async register(): Promise<void> {
     const { workerId, incarnation, slots } = this;
-    const message = registration({ workerId, incarnation, slots, supportedNodeTypes: NODE_TYPES });
+    const { takesBatches } = this.options;
+    const message = registration({
+      workerId,
+      incarnation,
+      slots,
+      supportedNodeTypes: NODE_TYPES,
+      ...(takesBatches !== undefined && { takesBatches }),
+    });
     await this.say('worker.registration', message);
   }
 
@@ -113,8 +137,14 @@ export class FakeWorker extends AmqpClient {
     return this.publish('flow.results', 'results', { type: 'task.reports', content });
   }
 
+  /** The message goes with the last of its tasks. */
   ack({ delivery }: FakeTask): void {
-    this.channel.ack(delivery);
+    const left = this.unacked.get(delivery)! - 1;
+    this.unacked.set(delivery, left);
+    if (left === 0) {
+      this.unacked.delete(delivery);
+      this.channel.ack(delivery);
+    }
   }
 
   /** What kill -9 looks like from outside: the socket closes, nothing is said. */
@@ -133,11 +163,16 @@ export class FakeWorker extends AmqpClient {
   }
 
   private receive(message: ConsumeMessage | null): void {
-    if (message?.properties.type === 'flow.task') {
+    const type = String(message?.properties.type);
+    if (message && (type === 'flow.task' || type === 'flow.tasks')) {
       const headers = message.properties.headers as Record<string, number>;
       this.lastAssignmentSeq = Math.max(this.lastAssignmentSeq, headers['x-assignment-seq'] ?? 0);
-      const task = JSON.parse(message.content.toString()) as TaskMessage;
-      this.tasks.push({ task, redelivered: message.fields.redelivered, delivery: message });
+      const body = JSON.parse(message.content.toString()) as TaskMessage | TaskBatchMessage;
+      const tasks = 'tasks' in body ? body.tasks : [body];
+      this.messages.push({ type, tasks: tasks.length });
+      this.unacked.set(message, tasks.length);
+      const { redelivered } = message.fields;
+      this.tasks.push(...tasks.map((task) => ({ task, redelivered, delivery: message })));
     } else if (message) {
       this.channel.ack(message);
       this.register().catch(() => undefined);

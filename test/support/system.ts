@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -262,7 +262,20 @@ export class System {
   async stop(): Promise<void> {
     await Promise.all([...this.workers.values()].map((part) => part.stop()));
     await Promise.all(this.orchestrators.map((part) => part.stop()));
+    this.launchedWorkers().forEach(({ pid }) => endQuietly(pid));
     await this.cleanUp();
+  }
+
+  /** Workers that an orchestrator launched (`WORKER_DRIVER=process`) and that have not ended, by what it keeps of them. */
+  launchedWorkers(): { workerId: string; workerClass: string; pid: number; retiring: boolean }[] {
+    const folder = join(this.dataDir, 'workers');
+    return filesIn(folder)
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => ({
+        workerId: name.slice(0, -5),
+        ...JSON.parse(readFileSync(join(folder, name), 'utf8')),
+      }))
+      .filter(({ pid }) => isAlive(pid));
   }
 
   private spawn(name: string, command: string, args: string[], env: Record<string, string>): Part {
@@ -284,6 +297,30 @@ export class System {
 }
 
 const silent = (): void => undefined;
+
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+function endQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
+}
 
 async function providePostgres(options: SystemOptions, dataDir: string): Promise<Postgres | null> {
   if (options.store !== 'postgres') {

@@ -10,6 +10,8 @@ import { HealthController } from './health.controller.js';
 import { HealthService } from './health.service.js';
 import { MetricsController } from './metrics.controller.js';
 import { Metrics } from './metrics.js';
+import { ScalingController } from './scaling.controller.js';
+import { ScalingRequests } from './scaling-requests.service.js';
 import { Shutdown } from './shutdown.js';
 import { WaitingFactsReader } from './waiting-facts.js';
 import { WorkersController } from './workers.controller.js';
@@ -23,6 +25,7 @@ export const API_CONTROLLERS: Type[] = [
   ExecutionsController,
   DeadLettersController,
   WorkersController,
+  ScalingController,
   HealthController,
   MetricsController,
 ];
@@ -31,6 +34,7 @@ export const API_PROVIDERS: Provider[] = [
   ExecutionsService,
   DeadLettersService,
   HealthService,
+  ScalingRequests,
   WaitingFactsReader,
   Metrics,
   Shutdown,

@@ -10,6 +10,12 @@ export interface HealthFacts {
   watermarkHigh: boolean;
   workers: { total: number; available: number };
   minWorkers: number;
+  scaling: {
+    /** It is to have no workers at present. */
+    isAtZero: boolean;
+    /** What keeps the pool from its size; for people. */
+    problems: string[];
+  };
   /** Executions that are queued; 0 when unknown. */
   waiting: number;
 }
@@ -20,6 +26,7 @@ export interface HealthFacts {
  */
 export function healthStatus(facts: HealthFacts): { status: HealthStatus; reasons: string[] } {
   const { total, available } = facts.workers;
+  const isEmptyOnPurpose = facts.scaling.isAtZero && total === 0 && facts.waiting === 0;
   const critical = [
     facts.broker === 'away' && 'the message broker cannot be reached',
     facts.store === 'away' && 'the database cannot be reached',
@@ -28,8 +35,9 @@ export function healthStatus(facts: HealthFacts): { status: HealthStatus; reason
   const degraded = [
     facts.broker === 'blocked' && 'the message broker takes no messages',
     facts.watermarkHigh && 'a queue is above its high-water mark',
-    available === 0 && 'no worker can take a task',
+    available === 0 && !isEmptyOnPurpose && 'no worker can take a task',
     total < facts.minWorkers && `${total} of at least ${facts.minWorkers} workers are live (MIN_WORKERS)`,
+    ...facts.scaling.problems,
   ].filter((reason) => reason !== false);
   const status = critical.length > 0 ? 'critical' : degraded.length > 0 ? 'degraded' : 'healthy';
   return { status, reasons: [...critical, ...degraded] };

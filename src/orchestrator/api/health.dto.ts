@@ -1,11 +1,16 @@
 import { ApiProperty, ApiSchema } from '@nestjs/swagger';
+import { WORKER_DRIVERS, type WorkerDriver } from '../../config/config.schema.js';
 import { PRIORITIES, type Priority } from '../../queue/priority.js';
 
 @ApiSchema({ name: 'QueueHealth' })
 export class QueueHealthView {
   @ApiProperty({ type: 'string', example: 'flow.ready.high' })
   name!: string;
-  @ApiProperty({ type: 'integer', description: 'Messages that are ready.' })
+  @ApiProperty({
+    type: 'integer',
+    description:
+      'Messages that are ready; of a ready queue, with those tasks that wait with the leader and have no message. Only the leader knows of these.',
+  })
   depth!: number;
   @ApiProperty({ type: 'integer' })
   consumers!: number;
@@ -45,6 +50,36 @@ export class LeaderView {
   epoch!: number;
 }
 
+@ApiSchema({ name: 'ScalingClassHealth' })
+export class ScalingClassHealthView {
+  @ApiProperty({ type: 'string', example: 'default' })
+  workerClass!: string;
+  @ApiProperty({ type: 'integer', nullable: true, description: 'Null while the database is away.' })
+  desired!: number | null;
+  @ApiProperty({ type: 'integer' })
+  live!: number;
+  @ApiProperty({ type: 'integer' })
+  minWorkers!: number;
+  @ApiProperty({ type: 'integer' })
+  maxWorkers!: number;
+  @ApiProperty({ type: 'boolean' })
+  paused!: boolean;
+}
+
+@ApiSchema({ name: 'ScalingHealth' })
+export class ScalingHealthView {
+  @ApiProperty({ type: 'string', enum: [...WORKER_DRIVERS] })
+  driver!: WorkerDriver;
+  @ApiProperty({
+    type: 'string',
+    isArray: true,
+    description: 'What keeps the pool from its size, as the leader knows it.',
+  })
+  problems!: string[];
+  @ApiProperty({ type: ScalingClassHealthView, isArray: true })
+  classes!: ScalingClassHealthView[];
+}
+
 @ApiSchema({ name: 'BrokerHealth' })
 export class BrokerHealthView {
   @ApiProperty({ type: 'string', enum: ['up', 'blocked', 'away'] })
@@ -75,6 +110,8 @@ export class HealthView {
   queues!: QueueHealthView[];
   @ApiProperty({ type: WorkerStatsView })
   workers!: WorkerStatsView;
+  @ApiProperty({ type: ScalingHealthView })
+  scaling!: ScalingHealthView;
   @ApiProperty({ type: LeaderView })
   leader!: LeaderView;
   @ApiProperty({ type: BrokerHealthView })

@@ -11,6 +11,7 @@ import { Metrics } from './metrics.js';
 import { serveDocs } from './openapi.js';
 import { PROBLEM_MEDIA_TYPE, ProblemFilter } from './problem.filter.js';
 import { type Problem, problemOf } from './problem.js';
+import { Shutdown } from './shutdown.js';
 
 type Limits = Pick<OrchestratorConfigService, 'bodyLimitBytes' | 'batchBodyLimitBytes' | 'docsEnabled'>;
 
@@ -62,6 +63,14 @@ export function configureHttp(app: NestFastifyApplication, config: Limits): void
   fastify.addHook('onResponse', (request, reply, done) => {
     const route = request.is404 ? 'unknown' : (request.routeOptions.url ?? 'unknown');
     metrics.requested(request.method, route, reply.statusCode, reply.elapsedTime);
+    done();
+  });
+  const shutdown = app.get(Shutdown);
+  fastify.addHook('onSend', (_request, reply, _payload, done) => {
+    // A connection that is kept alive would keep the server from closing until it has been idle for over a minute.
+    if (shutdown.draining) {
+      reply.header('connection', 'close');
+    }
     done();
   });
   const guard = new AccessGuard(app.get(Authenticator), app.get(Reflector));

@@ -2,6 +2,7 @@ import { Controller, Get, Header, Logger } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { OrchestratorConfigService } from '../../config/orchestrator-config.service.js';
 import { QueueManagementService } from '../../queue/queue-management.service.js';
+import { ScalingOverview } from '../../scaling/scaling-overview.js';
 import { ExecutionStore } from '../../store/execution-store.js';
 import { isTerminal } from '../../store/transitions.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
@@ -30,7 +31,10 @@ export class MetricsController {
     private readonly queues: QueueManagementService,
     private readonly workers: WorkerManagementService,
     private readonly leadership: Leadership,
-  ) {}
+    private readonly scaling: ScalingOverview,
+  ) {
+    scaling.onScaled(({ workerClass, direction }) => metrics.scaled(workerClass, direction));
+  }
 
   @Get('metrics')
   @Needs('read')
@@ -64,8 +68,8 @@ export class MetricsController {
   }
 
   private async measureQueues(): Promise<void> {
-    for (const { name, depth, consumers } of await within(READ_LIMIT_MS, this.queues.queueHealth())) {
-      this.metrics.queueDepth.set({ queue: name }, depth);
+    for (const { name, depth, inHand, consumers } of await within(READ_LIMIT_MS, this.queues.queueHealth())) {
+      this.metrics.queueDepth.set({ queue: name }, depth + inHand);
       this.metrics.queueConsumers.set({ queue: name }, consumers);
     }
   }
@@ -76,6 +80,14 @@ export class MetricsController {
       this.metrics.workers.set({ kind }, count);
     }
     this.metrics.workersLoad.set(averageLoad);
+    this.metrics.desiredWorkers.reset();
+    for (const [name, { live }] of this.scaling.heads()) {
+      this.metrics.liveWorkers.set({ class: name }, live);
+      const desired = this.scaling.decidedSize(name);
+      if (desired !== null) {
+        this.metrics.desiredWorkers.set({ class: name }, desired);
+      }
+    }
     this.metrics.leader.set(this.leadership.status().isLeader ? 1 : 0);
   }
 

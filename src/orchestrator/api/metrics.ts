@@ -14,16 +14,32 @@ export class Metrics implements OnModuleDestroy {
     'Executions in each state that is not the end, and dead ones',
     ['state'],
   );
-  readonly queueDepth = this.gauge('flow_queue_depth_messages', 'Messages ready in the queue', ['queue']);
+  readonly queueDepth = this.gauge(
+    'flow_queue_depth_messages',
+    'Messages ready in the queue, and tasks that wait with the leader instead',
+    ['queue'],
+  );
   readonly queueConsumers = this.gauge('flow_queue_consumers', 'Consumers of the queue', ['queue']);
   readonly workers = this.gauge('flow_workers', 'Live workers: total, available for tasks, busy', ['kind']);
   readonly workersLoad = this.gauge('flow_workers_load_ratio', 'Average share of taken slots, 0 to 1');
   readonly leader = this.gauge('flow_leader', '1 on the replica that dispatches');
+  readonly desiredWorkers = this.gauge(
+    'flow_scaling_desired_workers',
+    'Size that the class shall have; on the leader',
+    ['class'],
+  );
+  readonly liveWorkers = this.gauge('flow_scaling_live_workers', 'Live workers of the class', ['class']);
 
   private readonly finished = new Counter({
     name: 'flow_executions_finished_total',
     help: 'Ends recorded by this replica',
     labelNames: ['state'],
+    registers: [this.registry],
+  });
+  private readonly scalings = new Counter({
+    name: 'flow_scaling_actions_total',
+    help: 'Changes of the size of a class that this replica decided on',
+    labelNames: ['class', 'direction'],
     registers: [this.registry],
   });
   private readonly durations = this.histogram(
@@ -60,6 +76,11 @@ export class Metrics implements OnModuleDestroy {
   /** A task was given to a worker after `waitMs` with the dispatcher. */
   assigned(waitMs: number): void {
     this.waits.observe(waitMs / 1_000);
+  }
+
+  /** The size of a class was changed by a decision. */
+  scaled(workerClass: string, direction: 'up' | 'down'): void {
+    this.scalings.inc({ class: workerClass, direction });
   }
 
   /** A request was answered. @param route the template, for example `/orchestrator/executions/:id` */

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { OrchestratorConfigService } from '../../config/orchestrator-config.service.js';
 import { MessagingService } from '../../messaging/messaging.service.js';
+import { ScalingOverview } from '../../scaling/scaling-overview.js';
 import { type ExecutionRecord, ExecutionStore } from '../../store/execution-store.js';
 import { WAITING_STATES } from '../../store/transitions.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
@@ -20,16 +21,19 @@ export class WaitingFactsReader {
     private readonly messaging: MessagingService,
     private readonly workers: WorkerManagementService,
     private readonly leadership: Leadership,
+    private readonly scaling: ScalingOverview,
   ) {}
 
   /** Null for an execution that runs or has ended. */
   async reasonFor(record: ExecutionRecord): Promise<WaitingReason | null> {
     const inLine = (WAITING_STATES as readonly string[]).includes(record.state);
+    const pool = this.workers.classState(record.requiredTypes);
     return waitingReason(record, {
       now: Date.now(),
       broker: brokerState(this.messaging),
       leader: this.leadership.status().leader,
-      pool: this.workers.classState(record.requiredTypes),
+      pool,
+      growth: this.scaling.growthFor(record.requiredTypes, pool),
       knownNodeTypes: this.workers.knownNodeTypes(),
       ahead: inLine ? await this.store.countAhead(record.executionId, AHEAD_LIMIT) : 0,
       aheadLimit: AHEAD_LIMIT,

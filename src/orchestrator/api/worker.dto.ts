@@ -92,6 +92,13 @@ export class WorkerDescription implements WorkerView {
   capacity!: CapacityDescription;
   @ApiProperty({ type: 'string', isArray: true, example: ['data-filter', 'http-request'] })
   supportedNodeTypes!: string[];
+  @ApiProperty({
+    type: 'string',
+    required: false,
+    example: 'default',
+    description: 'As it said itself; missing = it names none, and belongs to the first.',
+  })
+  workerClass?: string;
   @ApiProperty({ type: 'number' })
   weight!: number;
   @ApiProperty({ type: LoadDescription, description: 'By its last heartbeat.' })
