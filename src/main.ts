@@ -43,11 +43,6 @@ try {
       'without authentication: whoever reaches the API may do everything, so it listens on loopback only; set API_KEYS, JWT_SECRET or JWT_JWKS_URL to change that',
     );
   }
-  if (config.workerDriver !== 'none') {
-    logger.warn(
-      `WORKER_DRIVER=${config.workerDriver}: this version starts no workers by itself; run them with npm run start:worker`,
-    );
-  }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       setTimeout(

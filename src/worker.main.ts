@@ -41,6 +41,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     void runtime.drain(workerDrainDeadlineMs, signal);
     // A second Ctrl-C does not wait; what runs is delivered to another worker.
     process.once('SIGINT', () => process.exit(INTERRUPTED_EXIT));
+    // Whoever supervises the orchestrator too may ask beside its driver: one wish, and it is being heeded.
+    process.on('SIGTERM', () => undefined);
   });
 }
 

@@ -102,8 +102,19 @@ export class BrokerAdmin {
     try {
       return await withTimeout(operation(channel));
     } catch (error) {
+      if (error instanceof BrokerAwayError) {
+        this.abandon(channel);
+      }
       throw this.explain(error as Error & { code?: number }, declared);
     }
+  }
+
+  /** A channel answers in order: behind a question that was never answered, no other would be. */
+  private abandon(channel: ConfirmChannel): void {
+    if (this.channel === channel) {
+      this.channel = null;
+    }
+    void closeQuietly(channel);
   }
 
   private async open(): Promise<ConfirmChannel> {

@@ -25,7 +25,7 @@ export function takeRunnable(
   isFree: (requiredTypes: string, solo: boolean) => boolean,
 ): WaitingTask | null {
   for (const priority of order) {
-    const task = windows[priority].takeFirst(({ requiredTypes, solo }) => isFree(requiredTypes, solo));
+    const task = windows[priority].takeFirst(isFree);
     if (task) {
       return task;
     }
@@ -41,6 +41,9 @@ export function nextAlone(
   windows: Windows,
   shareWorkers: (requiredTypes: string, otherTypes: string) => boolean,
 ): WaitingTask | null {
+  if (!PRIORITIES.some((priority) => windows[priority].hasSolo)) {
+    return null;
+  }
   const line = PRIORITIES.flatMap((priority) => windows[priority].waiting());
   const index = line.findIndex(({ solo }) => solo);
   const task = line[index];
@@ -74,10 +77,14 @@ export function takeParkable(
   const excess: WaitingTask[] = [];
   for (const priority of PRIORITIES) {
     const window = windows[priority];
-    incapable.push(...window.takeAll(({ requiredTypes }) => pool.classState(requiredTypes) === 'none'));
-    if (pool.hasFreeSlot && !window.showsAll) {
+    incapable.push(...window.takeClasses((requiredTypes) => pool.classState(requiredTypes) === 'none'));
+    if (pool.hasFreeSlot && window.isFull) {
       let kept = 0;
-      excess.push(...window.takeAll(({ solo }) => !solo && ++kept > window.capacity * BLOCKED_SHARE));
+      const isBlocked = ({ requiredTypes, solo }: WaitingTask): boolean =>
+        !solo && pool.classState(requiredTypes) !== 'free';
+      excess.push(
+        ...window.takeDeliveries((task) => isBlocked(task) && ++kept > window.capacity * BLOCKED_SHARE),
+      );
     }
   }
   return [

@@ -1,6 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
-import type { TaskEnvelope } from '../queue/task-encoding.js';
+import type { Priority } from '../queue/priority.js';
+import type { RecordedTask, TaskEnvelope } from '../queue/task-encoding.js';
 import { ExecutionStore } from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
@@ -19,9 +20,9 @@ interface Choice {
 
 /**
  * Gives each ready task to a worker. A pass takes everything out of the windows that can run now, records the
- * assignments in one fenced write, publishes each task to its worker's queue, and acks the source only after the
- * broker confirmed that. Passes run one after the other; whatever happens meanwhile (a new delivery, a freed slot, a
- * new worker) is seen by the next.
+ * assignments in one fenced write, publishes the tasks to their workers' queues, and acks each source only after the
+ * broker confirmed that. Passes run one after the other, but do not wait for these confirms; whatever happens meanwhile
+ * (a new delivery, a freed slot, a new worker) is seen by the next.
  */
 @Injectable()
 export class Dispatcher {
@@ -29,6 +30,8 @@ export class Dispatcher {
   private decisions = 0;
   private active = false;
   private passing: Promise<void> | null = null;
+  /** What passes have begun and do not wait for. */
+  private readonly underWay = new Set<Promise<void>>();
   private wokenAgain = false;
 
   constructor(
@@ -56,6 +59,7 @@ export class Dispatcher {
     this.active = false;
     await this.ready.pause();
     await this.passing;
+    await Promise.all(this.underWay);
     await this.ready.stop();
   }
 
@@ -71,6 +75,20 @@ export class Dispatcher {
     }
     const worker = pool.pick(task.requiredTypes, task.solo);
     return worker && pool.hold(task.executionId, task.attempt, worker.workerId, task.solo);
+  }
+
+  /** Whether a task that is about to be accepted may wait here, with nothing on the broker. */
+  takes(priority: Priority): boolean {
+    return this.mayPass && this.ready.takes(priority);
+  }
+
+  /** @returns false if this replica does not dispatch any more: the tasks have to be published */
+  takeInLine(tasks: readonly RecordedTask[]): boolean {
+    if (!this.mayPass) {
+      return false;
+    }
+    this.ready.admit(tasks);
+    return true;
   }
 
   wake(): void {
@@ -123,10 +141,9 @@ export class Dispatcher {
         return choices;
       }
       this.decisions++;
-      windows[task.priority].inFlight++;
       // A second copy of a task that is held already must not take its slot away: the record will refuse it.
       if (pool.ledger.find(task.executionId)) {
-        void this.ready.refuse(task);
+        this.track(this.ready.refuse(task));
       } else {
         const { executionId, attempt, solo } = task;
         choices.push({ task, held: pool.hold(executionId, attempt, worker.workerId, solo) });
@@ -148,18 +165,28 @@ export class Dispatcher {
       this.ready.putBack(choices.map(({ task }) => task));
       return;
     }
-    await Promise.all(
-      choices.map(async ({ task, held }) => {
-        if (!assigned.has(task.executionId)) {
-          pool.release(task.executionId, task.attempt);
-          await this.ready.refuse(task);
-          return;
-        }
-        this.metrics.assigned(performance.now() - task.sinceMs);
-        await this.sender.send(task, task.delivery.content, held);
-        this.ready.settle(task);
-      }),
-    );
+    const [taken, refused] = partition(choices, ({ task }) => assigned.has(task.executionId));
+    for (const { task } of refused) {
+      pool.release(task.executionId, task.attempt);
+      this.track(this.ready.refuse(task));
+    }
+    this.ready.moved(taken.map(({ task }) => task));
+    this.send(taken);
+  }
+
+  /** Does not wait for the broker's confirms: the next pass may begin. Each source is acked after its own. */
+  private send(choices: Choice[]): void {
+    const now = performance.now();
+    choices.forEach(({ task }) => this.metrics.assigned(now - task.sinceMs));
+    const assigned = choices.map(({ task, held }) => ({ task, content: task.content, held }));
+    for (const { parcel, done } of this.sender.sendAll(assigned)) {
+      this.track(done.then(() => parcel.forEach(({ task }) => this.ready.settle(task))));
+    }
+  }
+
+  private track(work: Promise<void>): void {
+    const tracked = work.finally(() => this.underWay.delete(tracked));
+    this.underWay.add(tracked);
   }
 
   private chooseParking(): Parking[] {
@@ -172,7 +199,6 @@ export class Dispatcher {
   }
 
   private async park({ tasks, reason }: Parking): Promise<void> {
-    tasks.forEach(({ priority }) => this.ready.windows[priority].inFlight++);
     let parked: Set<string>;
     try {
       parked = await this.store.park(tasks, reason);
@@ -181,15 +207,19 @@ export class Dispatcher {
       this.ready.putBack(tasks);
       return;
     }
-    for (const task of tasks) {
-      if (parked.has(task.executionId)) {
-        this.parkingLot.add(task.requiredTypes, reason);
-        this.ready.settle(task);
-      } else {
-        await this.ready.refuse(task);
-      }
+    const [taken, refused] = partition(tasks, ({ executionId }) => parked.has(executionId));
+    for (const task of taken) {
+      this.parkingLot.add(task.requiredTypes, reason);
+      this.ready.settle(task);
     }
+    refused.forEach((task) => this.track(this.ready.refuse(task)));
     // A worker that supports them may have registered while they were being parked.
     void this.parkingLot.release();
   }
+}
+
+function partition<T>(items: readonly T[], isIn: (item: T) => boolean): [T[], T[]] {
+  const [inside, outside]: [T[], T[]] = [[], []];
+  items.forEach((item) => (isIn(item) ? inside : outside).push(item));
+  return [inside, outside];
 }

@@ -23,7 +23,10 @@ export class HealthLog implements OnApplicationBootstrap, OnApplicationShutdown 
   }
 
   onApplicationShutdown(): void {
-    this.scheduler.deleteInterval(HEALTH_INTERVAL);
+    // The scheduler forgets all of its intervals as the process stops, and complains of what it has forgotten.
+    if (this.scheduler.doesExist('interval', HEALTH_INTERVAL)) {
+      this.scheduler.deleteInterval(HEALTH_INTERVAL);
+    }
   }
 
   private async look(): Promise<void> {

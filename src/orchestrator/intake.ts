@@ -13,7 +13,7 @@ import {
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Dispatcher } from './dispatcher.js';
-import { TaskSender } from './task-sender.js';
+import { type Assigned, TaskSender } from './task-sender.js';
 
 /** Why nothing is accepted at present. */
 export interface Refusal {
@@ -23,8 +23,12 @@ export interface Refusal {
 
 interface Accepted {
   acceptance: Acceptance;
-  held: HeldTask | null;
+  /** Resolves when its task is on its way; null = it has to be published. */
+  onItsWay: Promise<void> | null;
 }
+
+/** Where a task goes once its row is written. */
+type Place = HeldTask | 'line' | 'broker';
 
 const RETRY_AFTER_S = 5;
 const BACKLOG_AGE_MS = 1_000;
@@ -32,7 +36,9 @@ const BACKLOG_AGE_MS = 1_000;
 /**
  * Takes executions in: row first, then publish, then the answer. A crash in between leaves a row that becomes due by
  * itself. Where the task could start at once, its slot is taken before the row is written, the row is born
- * `assigned`, and the task goes straight to its worker: one write and one hop.
+ * `assigned`, and the task goes straight to its worker: one write and one hop. Where it cannot, and nothing waits on
+ * the broker that came before it, it is born `queued` and waits with the dispatcher, which is this process: one hop as
+ * well. Only what exceeds the dispatcher's window, or is accepted by a replica that does not lead, goes by a ready queue.
  */
 @Injectable()
 export class Intake {
@@ -81,37 +87,47 @@ export class Intake {
 
   /** Resolves when it is on record and its task is on its way (or its delay is running). */
   async submit(execution: NewExecution): Promise<Acceptance> {
-    const { acceptance, held } = await this.accepting.add(execution);
+    const { acceptance, onItsWay } = await this.accepting.add(execution);
     if (acceptance.kind === 'created') {
       this.backlog.count++;
-      if (held) {
-        await this.sender.send(firstTask(execution), encodeTask(firstTask(execution)), held);
-      } else if (execution.delayMs === 0) {
-        await this.publish(execution);
-      }
+      await (onItsWay ?? (execution.delayMs === 0 ? this.publish(execution) : undefined));
     }
     return acceptance;
   }
 
   private async accept(items: NewExecution[]): Promise<Accepted[]> {
-    const reserved = items.map((item) =>
-      item.delayMs > 0 ? null : this.dispatcher.reserve(firstTask(item)),
-    );
+    const tasks = items.map(firstTask);
+    const places = tasks.map((task, index) => (items[index]!.delayMs > 0 ? 'broker' : this.placeOf(task)));
+    let answers: Acceptance[];
     try {
-      const answers = await this.store.accept(
-        items.map((item, index) => ({ ...item, workerId: reserved[index]?.workerId ?? null })),
-      );
-      return answers.map((acceptance, index) => {
-        const held = reserved[index] ?? null;
-        if (held && acceptance.kind !== 'created') {
-          this.giveUp(held);
-        }
-        return { acceptance, held };
-      });
+      answers = await this.store.accept(items.map((item, index) => ({ ...item, ...bornAt(places[index]!) })));
     } catch (error) {
-      reserved.forEach((held) => held && this.giveUp(held));
+      places.forEach((place) => this.giveUp(place));
       throw error;
     }
+    const assigned: Assigned[] = [];
+    const waiting: RecordedTask[] = [];
+    answers.forEach(({ kind }, index) => {
+      const [task, place] = [tasks[index]!, places[index]!];
+      if (kind !== 'created') {
+        this.giveUp(place);
+      } else if (place === 'line') {
+        waiting.push(task);
+      } else if (place !== 'broker') {
+        assigned.push({ task, content: encodeTask(task), held: place });
+      }
+    });
+    const sent = Promise.all(this.sender.sendAll(assigned).map(({ done }) => done)).then(() => undefined);
+    const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? Promise.resolve() : null;
+    const ways = { line: inLine, broker: null };
+    return answers.map((acceptance, index) => {
+      const place = places[index]!;
+      return { acceptance, onItsWay: typeof place === 'string' ? ways[place] : sent };
+    });
+  }
+
+  private placeOf(task: RecordedTask): Place {
+    return this.dispatcher.reserve(task) ?? (this.dispatcher.takes(task.priority) ? 'line' : 'broker');
   }
 
   private async publish(execution: NewExecution): Promise<void> {
@@ -133,9 +149,11 @@ export class Intake {
     }
   }
 
-  private giveUp(held: HeldTask): void {
-    this.workers.pool.release(held.executionId, held.attempt);
-    this.workers.emit('capacity');
+  private giveUp(place: Place): void {
+    if (typeof place !== 'string') {
+      this.workers.pool.release(place.executionId, place.attempt);
+      this.workers.emit('capacity');
+    }
   }
 
   /** The count is a second old at most, and corrected by what was accepted since. */
@@ -152,6 +170,12 @@ export class Intake {
       this.logger.debug(`the backlog could not be counted: ${(error as Error).message}`);
     }
   }
+}
+
+function bornAt(place: Place): Pick<NewExecution, 'workerId' | 'isInLine'> {
+  return typeof place === 'string'
+    ? { workerId: null, isInLine: place === 'line' }
+    : { workerId: place.workerId, isInLine: false };
 }
 
 function firstTask(execution: NewExecution): RecordedTask {

@@ -5,6 +5,7 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { QueueManagementService } from '../queue/queue-management.service.js';
+import { ScalingService } from '../scaling/scaling.service.js';
 import { ExecutionStore } from '../store/execution-store.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { DeadLetters } from './dead-letters.js';
@@ -24,6 +25,8 @@ interface Duty {
 }
 
 const BEGIN_RETRY_MS = 500;
+/** From when on a step of a change of leadership is remarked on. */
+const SLOW_MS = 5_000;
 
 /**
  * What only the leader does, started when a term begins and stopped when it ends. The ledger is rebuilt from the
@@ -50,9 +53,10 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
     rescuer: Rescuer,
     deadLetters: DeadLetters,
     retention: Retention,
+    private readonly scaling: ScalingService,
   ) {
     // Results first: they free slots. The others in the order in which a task meets them.
-    this.duties = [results, stager, dispatcher, watch, rescuer, deadLetters, retention];
+    this.duties = [results, stager, dispatcher, watch, rescuer, deadLetters, retention, scaling];
   }
 
   onApplicationBootstrap(): void {
@@ -62,6 +66,8 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
   }
 
   async beforeApplicationShutdown(): Promise<void> {
+    // Workers that end with us still have reports to send, and every other duty is there to take them.
+    this.change(() => this.scaling.shutdown());
     this.change(() => this.end());
     await this.changes;
     await this.leadership.stop();
@@ -89,14 +95,14 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
   }
 
   private async prepare(epoch: number): Promise<void> {
-    await this.queues.declare();
-    const held = await this.store.held();
+    await this.watched('declaring the queues', this.queues.declare());
+    const held = await this.watched('reading what workers hold', this.store.held());
     this.workers.pool.rebuild(
       epoch,
       held.map((execution) => ({ ...execution, solo: runsAlone(execution) })),
     );
-    await this.parkingLot.load();
-    await this.workers.lead();
+    await this.watched('reading what is parked', this.parkingLot.load());
+    await this.watched("declaring the workers' queues", this.workers.lead());
   }
 
   private async end(): Promise<void> {
@@ -105,7 +111,23 @@ export class LeaderDuties implements OnApplicationBootstrap, BeforeApplicationSh
     }
     this.onDuty = false;
     // Each stops acting at once and then finishes what is under way, so none of them acts on behind a slow one.
-    await Promise.all(this.duties.map((duty) => duty.stop()));
+    await Promise.all(
+      this.duties.map((duty) => this.watched(`stopping ${duty.constructor.name}`, duty.stop())),
+    );
     this.workers.follow();
+  }
+
+  /** Names what is slow: a leader that is held up would look like one that has nothing to do. */
+  private async watched<T>(what: string, step: Promise<T>): Promise<T> {
+    const sinceMs = performance.now();
+    const timer = setInterval(() => {
+      const tookS = Math.round((performance.now() - sinceMs) / 1_000);
+      this.logger.warn(`${what} has taken ${tookS} s so far`);
+    }, SLOW_MS);
+    try {
+      return await step;
+    } finally {
+      clearInterval(timer);
+    }
   }
 }

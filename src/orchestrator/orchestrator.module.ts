@@ -1,12 +1,16 @@
 import { Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { QueueModule } from '../queue/queue.module.js';
+import { Dispatching } from '../scaling/dispatching.js';
+import { SCALING_PROVIDERS } from '../scaling/scaling.providers.js';
 import { StoreModule } from '../store/store.module.js';
 import { WorkerModule } from '../worker/worker.module.js';
 import { API_CONTROLLERS, API_PROVIDERS } from './api/api.providers.js';
 import { Completions } from './completions.js';
 import { DeadLetters } from './dead-letters.js';
 import { Dispatcher } from './dispatcher.js';
+import { DispatchingView } from './dispatching-view.js';
+import { EndedWorkers } from './ended-workers.js';
 import { HealthLog } from './health-log.js';
 import { Intake } from './intake.js';
 import { LeaderDuties } from './leader-duties.js';
@@ -28,6 +32,8 @@ import { WorkerWatch } from './worker-watch.js';
   controllers: API_CONTROLLERS,
   providers: [
     ...API_PROVIDERS,
+    ...SCALING_PROVIDERS,
+    { provide: Dispatching, useClass: DispatchingView },
     Intake,
     Stager,
     ParkingLot,
@@ -41,6 +47,7 @@ import { WorkerWatch } from './worker-watch.js';
     LeaderDuties,
     WorkerWatch,
     Recovery,
+    EndedWorkers,
     Rescuer,
     DeadLetters,
     Retention,

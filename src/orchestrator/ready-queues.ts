@@ -6,21 +6,24 @@ import { MessagingService } from '../messaging/messaging.service.js';
 import { TASK_TYPE } from '../queue/contracts/task.js';
 import { PRIORITIES, type Priority } from '../queue/priority.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
-import { readTaskEnvelope } from '../queue/task-encoding.js';
-import { type ExecutionRecord, ExecutionStore } from '../store/execution-store.js';
+import { encodeTask, readTaskEnvelope, type RecordedTask } from '../queue/task-encoding.js';
+import { type ExecutionRecord, ExecutionStore, type TaskRef } from '../store/execution-store.js';
 import type { Windows } from './dispatch-plan.js';
 import { ReadyWindow, type WaitingTask } from './ready-window.js';
 
 const LOOK_AGAIN_MS = 250;
 
 /**
- * The three ready queues as the dispatcher sees them: what was delivered waits unacked in one window a priority. A
- * task that leaves its window is counted as in flight until it is settled in one of three ways: done with (`settle`),
- * back in its place (`putBack`), or refused by the record (`refuse`).
+ * The three ready queues as the dispatcher sees them: what was delivered waits unacked in one window a priority, and
+ * with it what intake left there without a message of its own (`admit`). A task that leaves its window is in flight
+ * until it is settled in one of three ways: done with (`settle`), back in its place (`putBack`), or refused by the
+ * record (`refuse`).
  */
 @Injectable()
 export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   readonly windows: Windows;
+  /** By `executionId:attempt`, the tasks that are here and, by the record, with nobody else. */
+  private readonly own = new Map<string, TaskRef>();
   private readonly logger = new Logger(ReadyQueues.name);
   private readonly consumers = new Map<Priority, Consumer>();
   private holdTimer: NodeJS.Timeout | null = null;
@@ -34,6 +37,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     super();
     const window = (): ReadyWindow => new ReadyWindow(config.dispatchPrefetch);
     this.windows = { high: window(), normal: window(), low: window() };
+    queues.inHand = (priority) => this.windows[priority].ownWaiting;
     messaging.onUnblocked(() => this.emit('arrived'));
   }
 
@@ -52,12 +56,61 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     );
   }
 
-  /** What waits goes back to the broker. */
+  /** What waits goes back to the broker; what is not there is due at once, so that the next leader publishes it. */
   async stop(): Promise<void> {
     const consumers = [...this.consumers.values()];
     this.consumers.clear();
     await Promise.all(consumers.map((consumer) => this.messaging.stopConsuming(consumer)));
-    PRIORITIES.forEach((priority) => this.windows[priority].clear());
+    const own = PRIORITIES.flatMap((priority) => this.windows[priority].clear());
+    this.own.clear();
+    await this.store
+      .postpone(own, 0)
+      .catch((error: Error) =>
+        this.logger.warn(`${own.length} tasks wait for the rescuer: ${error.message}`),
+      );
+  }
+
+  /** Whether a task that is about to be accepted may wait here instead of on the broker. */
+  takes(priority: Priority): boolean {
+    return this.windows[priority].takesOwn;
+  }
+
+  /**
+   * Takes tasks in that are on record and not on the broker. The record has them due in `RESCUE_AFTER_MS`, which the
+   * stager puts off for as long as they are here: if this process dies, the next leader publishes them.
+   */
+  admit(tasks: readonly RecordedTask[]): void {
+    const sinceMs = performance.now();
+    for (const task of tasks) {
+      const { executionId, attempt, requiredTypes, solo, priority } = task;
+      this.own.set(keyOf(task), { executionId, attempt });
+      this.windows[priority].push({
+        executionId,
+        attempt,
+        requiredTypes,
+        solo,
+        priority,
+        content: encodeTask(task),
+        delivery: null,
+        sinceMs,
+      });
+    }
+    this.emit('arrived');
+  }
+
+  /** It waits here without a message, so it must not be published however due it is. */
+  isOwn(task: TaskRef): boolean {
+    return this.own.has(keyOf(task));
+  }
+
+  /** All that wait here without a message. */
+  ownTasks(): TaskRef[] {
+    return [...this.own.values()];
+  }
+
+  /** The record has them with a worker or parked: if they become due from now on, they have to be published. */
+  moved(tasks: readonly WaitingTask[]): void {
+    tasks.forEach((task) => this.own.delete(keyOf(task)));
   }
 
   /** False while the broker takes no messages: a task could not be passed on, so it waits here instead. */
@@ -77,15 +130,17 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
 
   /** The record has it with a worker, or waiting for another message: this one has done its work. */
   settle(task: WaitingTask): void {
-    task.delivery.ack();
-    this.windows[task.priority].inFlight--;
+    if (task.delivery === null) {
+      this.own.delete(keyOf(task));
+    }
+    task.delivery?.ack();
+    this.windows[task.priority].settled(task);
   }
 
   /** They could not be passed on now: back to the front, and looked at again in a moment. */
   putBack(tasks: WaitingTask[]): void {
     for (const task of tasks.toReversed()) {
-      this.windows[task.priority].inFlight--;
-      this.windows[task.priority].putBack([task]);
+      this.windows[task.priority].putBack(task);
     }
     setTimeout(() => this.emit('arrived'), LOOK_AGAIN_MS);
   }
@@ -98,15 +153,18 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   async refuse(task: WaitingTask): Promise<void> {
     try {
       const record = await this.store.get(task.executionId);
-      if (record === null) {
+      if (record === null && task.delivery !== null) {
         const reason = `no execution ${task.executionId} is on record`;
         await this.queues.bury(task.delivery, this.queues.names.readyQueue(task.priority), reason);
-        this.windows[task.priority].inFlight--;
-      } else if (stillNeeds(record, task)) {
+        this.windows[task.priority].settled(task);
+      } else if (record !== null && stillNeeds(record, task)) {
         this.putBack([task]);
+        return;
       } else {
         this.settle(task);
       }
+      // The slot that was meant for it is free for the next.
+      this.emit('arrived');
     } catch (error) {
       this.logger.warn(`${task.executionId} is looked at again: ${(error as Error).message}`);
       this.putBack([task]);
@@ -122,7 +180,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
       priority: epoch,
       purpose: `dispatcher of ${priority}`,
       onDelivery: (delivery) => this.receive(delivery, priority, queue),
-      onLost: () => window.clear(),
+      onLost: () => window.clearDeliveries(),
     });
   }
 
@@ -135,7 +193,8 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
       void this.queues.bury(delivery, queue, envelope);
       return;
     }
-    this.windows[priority].push({ ...envelope, priority, delivery, sinceMs: performance.now() });
+    const { content } = delivery;
+    this.windows[priority].push({ ...envelope, priority, content, delivery, sinceMs: performance.now() });
     this.emit('arrived');
   }
 
@@ -143,7 +202,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   private giveBackLongHeld(): void {
     const limitMs = performance.now() - this.config.consumerHoldLimitMs;
     for (const [priority, consumer] of this.consumers) {
-      const since = this.windows[priority].oldestSinceMs;
+      const since = this.windows[priority].oldestDeliveryMs;
       if (since !== null && since < limitMs) {
         void consumer.recycle();
       }
@@ -151,9 +210,14 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   }
 }
 
+function keyOf({ executionId, attempt }: TaskRef): string {
+  return `${executionId}:${attempt}`;
+}
+
 /** Whether the record still waits for this very message, so that acking it would lose the execution. */
 function stillNeeds(record: ExecutionRecord, task: WaitingTask): boolean {
   const { state, attempt, parkedReason, availableAt } = record;
-  const waitsForIt = state === 'accepted' || (state === 'queued' && availableAt === null);
+  const waitsForIt =
+    state === 'accepted' || (state === 'queued' && (availableAt === null || task.delivery === null));
   return waitsForIt && attempt === task.attempt && parkedReason === null;
 }

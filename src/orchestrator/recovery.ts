@@ -1,8 +1,8 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { MessagingService } from '../messaging/messaging.service.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
-import { readTaskEnvelope } from '../queue/task-encoding.js';
-import { TASK_TYPE } from '../queue/contracts/task.js';
+import { CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE } from '../queue/contracts/control.js';
+import { carriedTasks } from '../queue/task-encoding.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import type { Delivery } from '../messaging/consumer.js';
 import { Recorder } from './recorder.js';
@@ -12,6 +12,11 @@ interface Untouched {
   /** `executionId:attempt` of tasks that no consumer ever got. */
   keys: Set<string>;
 }
+
+const CONTROL_TYPES: readonly unknown[] = [CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE];
+/** How often, and how far apart, a queue is looked at that is to be deleted: as long as a worker takes to end. */
+const LOOKS = 30;
+const LOOK_MS = 100;
 
 /**
  * What happens to the work of a worker that is gone. Its queue is unbound and emptied, which tells the tasks that
@@ -82,9 +87,10 @@ export class Recovery {
         return;
       }
       untouched.deliveries.push(delivery);
-      const envelope = delivery.type === TASK_TYPE ? readTaskEnvelope(delivery) : null;
-      if (envelope && typeof envelope !== 'string' && !delivery.redelivered) {
-        untouched.keys.add(`${envelope.executionId}:${envelope.attempt}`);
+      if (!delivery.redelivered) {
+        carriedTasks(delivery).forEach(({ executionId, attempt }) =>
+          untouched.keys.add(`${executionId}:${attempt}`),
+        );
       }
     }
   }
@@ -95,11 +101,41 @@ export class Recovery {
       await this.queues.declareWorkerQueue(workerId);
       return;
     }
-    const depth = await this.queues.depth(queue);
-    if (depth && depth.consumers === 0 && depth.messages === 0) {
+    if (await this.isUnused(workerId, queue)) {
       await this.messaging.admin.deleteQueue(queue);
     }
-    this.workers.forget(workerId);
+    if (this.isBack(workerId)) {
+      await this.queues.declareWorkerQueue(workerId);
+    } else {
+      this.workers.forget(workerId);
+    }
+  }
+
+  /**
+   * Nobody consumes from it, and nothing is in it: control messages that came after it was emptied go. A worker says
+   * goodbye before it lets go of its queue, so it is looked at several times.
+   */
+  private async isUnused(workerId: string, queue: string): Promise<boolean> {
+    for (let look = 0; look < LOOKS && !this.isBack(workerId); look++) {
+      const depth = await this.queues.depth(queue);
+      if (!depth || (depth.consumers === 0 && depth.messages === 0)) {
+        return depth !== null;
+      }
+      if (depth.consumers === 0) {
+        await this.dropControl(queue);
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+    return false;
+  }
+
+  private async dropControl(queue: string): Promise<void> {
+    const delivery = await this.messaging.admin.take(queue);
+    if (delivery && CONTROL_TYPES.includes(delivery.type)) {
+      delivery.ack();
+    } else {
+      delivery?.requeue();
+    }
   }
 
   private isBack(workerId: string): boolean {

@@ -4,14 +4,18 @@ import { QueueManagementService } from '../queue/queue-management.service.js';
 import { SingleFlight } from '../queue/single-flight.js';
 import { type DueTask, ExecutionStore, type TaskRef } from '../store/execution-store.js';
 import { Leadership } from './leadership.js';
+import { ReadyQueues } from './ready-queues.js';
 import { runsAlone } from './suspects.js';
 
 const BATCH = 200;
+/** Short enough a write that those of the dispatcher hardly wait for it. */
+const POSTPONED_AT_ONCE = 1_000;
 
 /**
  * Publishes every waiting execution whose time has come: the end of a delay or of a retry's wait, a requeue after a
  * lost worker, a replay, and (the rescuer) an acceptance that crashed between its row and its publish. All of them
- * are rows with an `availableAt` in the past, so one loop with one timer serves all.
+ * are rows with an `availableAt` in the past, so one loop with one timer serves all. What waits with the dispatcher
+ * without a message is due as well, from time to time, so that it would not be lost with this process: it is put off.
  */
 @Injectable()
 export class Stager {
@@ -28,6 +32,7 @@ export class Stager {
     private readonly store: ExecutionStore,
     private readonly queues: QueueManagementService,
     private readonly leadership: Leadership,
+    private readonly ready: ReadyQueues,
   ) {
     this.queued = new SingleFlight(async (tasks) => {
       await store.markQueued(tasks);
@@ -85,12 +90,24 @@ export class Stager {
     await this.store.expire(BATCH);
     const { tasks, nextInMs } = await this.store.due(BATCH, [...this.unpublished]);
     if (tasks.length > 0) {
-      await Promise.all(tasks.map((task) => this.publish(task)));
+      const others = tasks.filter((task) => !this.ready.isOwn(task));
+      if (others.length < tasks.length) {
+        await this.putOff(this.ready.ownTasks());
+      }
+      await Promise.all(others.map((task) => this.publish(task)));
       this.again ||= tasks.length === BATCH;
     } else {
       this.unpublished.clear();
     }
     return Math.max(1, Math.min(nextInMs ?? Infinity, this.config.rescueIntervalMs));
+  }
+
+  /** All of them, not those alone that are due just now: reading thousands, a few at a time, would cost far more. */
+  private async putOff(own: TaskRef[]): Promise<void> {
+    for (let from = 0; from < own.length; from += POSTPONED_AT_ONCE) {
+      const some = own.slice(from, from + POSTPONED_AT_ONCE);
+      await this.store.postpone(some, this.config.rescueAfterMs);
+    }
   }
 
   /** One that cannot be published does not hold up those behind it: it is left out until the others are through. */

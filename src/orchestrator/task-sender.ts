@@ -7,7 +7,18 @@ import { WorkerManagementService } from '../worker/worker-management.service.js'
 import { Leadership } from './leadership.js';
 import { Stager } from './stager.js';
 
+/** A task whose assignment is on record. */
+export interface Assigned<T extends TaskEnvelope = TaskEnvelope> {
+  task: T;
+  /** The bytes of its `TaskMessage`. */
+  content: Buffer;
+  held: HeldTask;
+}
+
 const STORE_RETRY_MS = 500;
+/** What travels to a worker in one message at most. */
+const PARCEL_TASKS = 100;
+const PARCEL_BYTES = 1_048_576;
 
 /** The last step of every assignment, by the dispatcher or on the fast path: onto the worker's queue. */
 @Injectable()
@@ -22,53 +33,94 @@ export class TaskSender {
     private readonly stager: Stager,
   ) {}
 
-  /** Publishes a task whose assignment is on record; one that did not arrive waits again. Never rejects. */
-  async send(task: TaskEnvelope, content: Buffer, held: HeldTask): Promise<void> {
-    const { workerId, assignmentSeq } = held;
+  /**
+   * Publishes tasks whose assignments are on record: what goes to the same worker in as few messages as it takes. Those
+   * that did not arrive wait again.
+   * @returns the messages; each `done` resolves, and never rejects, when all is known and recorded of its tasks
+   */
+  sendAll<T extends TaskEnvelope>(
+    assigned: readonly Assigned<T>[],
+  ): { parcel: readonly Assigned<T>[]; done: Promise<void> }[] {
+    const takesBatches = (workerId: string): boolean =>
+      this.workers.pool.get(workerId)?.registration.takesBatches ?? false;
+    return parcelsOf(assigned, takesBatches).map((parcel) => ({ parcel, done: this.send(parcel) }));
+  }
+
+  private async send(parcel: readonly Assigned[]): Promise<void> {
+    const held = parcel.map((each) => each.held);
+    const { workerId } = held[0]!;
     try {
-      const assignment = { workerId, assignmentSeq, epoch: this.leadership.epoch };
-      if ((await this.queues.publishAssignment(task, content, assignment)) === 'unroutable') {
-        await this.replaceQueue(held);
+      const tasks = parcel.map(({ task, content, held: { assignmentSeq } }) => ({
+        task,
+        content,
+        assignmentSeq,
+      }));
+      if ((await this.queues.publishAssignment(workerId, this.leadership.epoch, tasks)) === 'unroutable') {
+        await this.replaceQueue(workerId, held);
       }
     } catch (error) {
-      // It may have arrived all the same, so the next attempt gets a new number, which shuts this one out.
-      this.logger.warn(
-        `${task.executionId} may not have reached worker ${workerId}: ${(error as Error).message}`,
-      );
+      // They may have arrived all the same, so the next attempts get new numbers, which shut these out.
+      const which = held.map(({ executionId }) => executionId).join(', ');
+      this.logger.warn(`worker ${workerId} may not have got ${which}: ${(error as Error).message}`);
       await this.takeBack(held, true);
     }
   }
 
-  private async replaceQueue(held: HeldTask): Promise<void> {
-    this.logger.warn(`the queue of worker ${held.workerId} is missing or not bound`);
-    this.workers.suspend(held.workerId);
+  private async replaceQueue(workerId: string, held: HeldTask[]): Promise<void> {
+    this.logger.warn(`the queue of worker ${workerId} is missing or not bound`);
+    this.workers.suspend(workerId);
     await this.takeBack(held, false);
-    await this.workers.rebind(held.workerId).catch((error: Error) => {
-      this.logger.warn(`the queue of worker ${held.workerId} is not declared yet: ${error.message}`);
+    await this.workers.rebind(workerId).catch((error: Error) => {
+      this.logger.warn(`the queue of worker ${workerId} is not declared yet: ${error.message}`);
     });
   }
 
-  /** Tries until the record takes it or this term ends; a next leader finds the assignment that never arrived. */
-  private async takeBack(held: HeldTask, mayHaveStarted: boolean): Promise<void> {
-    const requeue: Requeue = {
-      executionId: held.executionId,
-      attempt: held.attempt,
-      workerId: held.workerId,
+  /** Tries until the record takes it or this term ends; a next leader finds the assignments that never arrived. */
+  private async takeBack(held: HeldTask[], mayHaveStarted: boolean): Promise<void> {
+    const requeues = held.map(({ executionId, attempt, workerId }): Requeue => ({
+      executionId,
+      attempt,
+      workerId,
       countAttempt: mayHaveStarted,
       outcome: mayHaveStarted ? 'worker_lost' : 'handed_back',
       error: null,
       durationMs: null,
-    };
+    }));
     while (this.leadership.mayAct) {
       try {
-        await this.store.requeue([requeue]);
+        await this.store.requeue(requeues);
         break;
       } catch (error) {
-        this.logger.warn(`${held.executionId} is not requeued yet: ${(error as Error).message}`);
+        this.logger.warn(`${held.length} tasks are not requeued yet: ${(error as Error).message}`);
         await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
       }
     }
-    this.workers.pool.release(held.executionId, held.attempt);
+    held.forEach(({ executionId, attempt }) => this.workers.pool.release(executionId, attempt));
     this.stager.kick();
   }
+}
+
+/** Cuts tasks into messages: by worker, in order, each within the limits; one a task where a worker takes no batches. */
+export function parcelsOf<T extends TaskEnvelope>(
+  assigned: readonly Assigned<T>[],
+  takesBatches: (workerId: string) => boolean,
+): Assigned<T>[][] {
+  const parcels: Assigned<T>[][] = [];
+  const open = new Map<string, { parcel: Assigned<T>[]; bytes: number }>();
+  for (const each of assigned) {
+    const { workerId } = each.held;
+    const last = each.task.solo ? undefined : open.get(workerId);
+    const bytes = each.content.length;
+    if (last && last.parcel.length < PARCEL_TASKS && last.bytes + bytes <= PARCEL_BYTES) {
+      last.parcel.push(each);
+      last.bytes += bytes;
+      continue;
+    }
+    const parcel = [each];
+    parcels.push(parcel);
+    if (takesBatches(workerId) && !each.task.solo) {
+      open.set(workerId, { parcel, bytes });
+    }
+  }
+  return parcels;
 }

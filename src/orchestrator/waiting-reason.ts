@@ -10,6 +10,8 @@ export interface WaitingFacts {
   leader: string | null;
   /** What the pool says of the execution's node types. */
   pool: 'free' | 'full' | 'none';
+  /** The class that could run it has fewer workers than it shall have; null if not, or if only the leader knows. */
+  growth: { from: number; to: number } | null;
   /** Node types that some live worker supports. */
   knownNodeTypes: ReadonlySet<string>;
   /** Executions that go first; counted no further than `aheadLimit`. */
@@ -92,7 +94,8 @@ export function waitingReason(execution: Waiting, facts: WaitingFacts): WaitingR
 
 function beforeItsTime(execution: Waiting, { now, rescueAfterMs }: WaitingFacts): WaitingReason | null {
   const { state, availableAt, createdAt } = execution;
-  if (availableAt === null || availableAt <= now) {
+  // One that is queued waits for a worker whatever it says here: that is when the rescuer would look after it.
+  if (availableAt === null || availableAt <= now || state === 'queued') {
     return null;
   }
   const until = new Date(availableAt).toISOString();
@@ -138,14 +141,14 @@ function inTheQueue(execution: Waiting, facts: WaitingFacts): WaitingReason {
   const line = { ahead: facts.ahead, ...(facts.ahead >= facts.aheadLimit && { aheadIsLowerBound: true }) };
   const count = `${facts.ahead >= facts.aheadLimit ? 'at least ' : ''}${facts.ahead}`;
   if (facts.pool === 'none') {
-    return noCapableWorker(requiredNodeTypes, facts.knownNodeTypes);
+    return noCapableWorker(requiredNodeTypes, facts);
   }
   if (runsAlone(execution)) {
     const message = `attempt ${execution.attempt} of ${execution.maxAttempts} runs alone, since a worker was lost with an earlier one: it waits for a worker that is empty; ${count} go first`;
     return { code: 'alone', message, ...line };
   }
   if (facts.pool === 'full') {
-    const message = `every live worker that supports ${requiredNodeTypes.join(', ')} is full or takes no tasks; ${count} go first`;
+    const message = `every live worker that supports ${requiredNodeTypes.join(', ')} is full or takes no tasks; ${count} go first${growing(facts)}`;
     return { code: 'pool_full', message, ...line, requiredNodeTypes };
   }
   if (facts.ahead > 0) {
@@ -154,13 +157,18 @@ function inTheQueue(execution: Waiting, facts: WaitingFacts): WaitingReason {
   return { code: 'next', message: 'next in line: a capable worker has a free slot', ...line };
 }
 
-function noCapableWorker(requiredNodeTypes: string[], known: ReadonlySet<string>): WaitingReason {
-  const missingNodeTypes = requiredNodeTypes.filter((type) => !known.has(type));
+function noCapableWorker(requiredNodeTypes: string[], facts: WaitingFacts): WaitingReason {
+  const missingNodeTypes = requiredNodeTypes.filter((type) => !facts.knownNodeTypes.has(type));
+  const remedy = growing(facts) || ': start one that does';
   const message =
     missingNodeTypes.length > 0
-      ? `no live worker supports ${missingNodeTypes.join(', ')}: start one that does`
-      : `no single live worker supports all of ${requiredNodeTypes.join(', ')}: start one that does`;
+      ? `no live worker supports ${missingNodeTypes.join(', ')}${remedy}`
+      : `no single live worker supports all of ${requiredNodeTypes.join(', ')}${remedy}`;
   return { code: 'no_capable_worker', message, missingNodeTypes, requiredNodeTypes };
+}
+
+function growing({ growth }: WaitingFacts): string {
+  return growth ? `; the pool is growing from ${growth.from} to ${growth.to}` : '';
 }
 
 function cancelRequested({ cancelRequestedAt, workerId }: Waiting): WaitingReason | null {

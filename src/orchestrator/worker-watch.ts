@@ -53,6 +53,11 @@ export class WorkerWatch {
   start(): void {
     this.active = true;
     this.strangers.clear();
+    for (const { workerId, lifecycle } of this.workers.pool.all()) {
+      if (lifecycle === 'gone') {
+        void this.recovery.recover(workerId, 'it said goodbye while nobody led', true);
+      }
+    }
     this.schedule();
   }
 
@@ -114,6 +119,10 @@ export class WorkerWatch {
     const chosen = [...rotated(busy, LOOKS_PER_ROUND), ...rotated(idle, 2)];
     const consumers = new Map<string, number>();
     for (const { workerId } of chosen) {
+      // On a broker that is slow to answer, the end of a term does not wait for all of them.
+      if (!this.active) {
+        return new Map();
+      }
       consumers.set(workerId, await this.consumersOf(workerId));
     }
     await this.lookAgain(consumers);
@@ -166,6 +175,7 @@ export class WorkerWatch {
       if (verdict.kind === 'lost' && believed) {
         this.workers.pool.setLifecycle(worker, 'gone');
         void this.recovery.recover(worker.workerId, verdict.reason, false);
+        this.workers.emit('lost', worker);
       }
     }
   }

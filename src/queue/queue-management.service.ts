@@ -7,10 +7,11 @@ import { MessagingService } from '../messaging/messaging.service.js';
 import type { OutgoingMessage, PublishOutcome } from '../messaging/publisher.js';
 import { HEADERS, type Messages, type MessageType, WIRE_VERSION } from './contracts/wire.js';
 import { CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE } from './contracts/control.js';
-import { TASK_TYPE } from './contracts/task.js';
+import { TASK_TYPE, TASKS_TYPE } from './contracts/task.js';
 import { PRIORITIES, type Priority } from './priority.js';
 import {
   encodeTask,
+  encodeTaskBatch,
   type RecordedTask,
   type TaskEnvelope,
   taskHeaders,
@@ -21,10 +22,21 @@ import { nextWatermark, type WatermarkState } from './watermark.js';
 
 export interface QueueHealth {
   name: string;
+  /** Messages that are ready. */
   depth: number;
+  /** Tasks that wait with this process, the leader, and have no message; the watermark is judged on the sum. */
+  inHand: number;
   consumers: number;
   priority?: Priority;
   watermark: WatermarkState;
+}
+
+/** A task that has its worker. */
+export interface AssignedTask {
+  task: TaskEnvelope;
+  /** The bytes of its `TaskMessage`. */
+  content: Buffer;
+  assignmentSeq: number;
 }
 
 /** A message taken out of circulation, in the shape in which `DeadLetter` keeps it. */
@@ -60,6 +72,8 @@ export class QueueManagementService
   implements OnApplicationBootstrap
 {
   readonly names: Names;
+  /** How many tasks of a priority wait with this process without a message. Set by who holds them. */
+  inHand: (priority: Priority) => number = () => 0;
   private readonly logger = new Logger(QueueManagementService.name);
   private readonly watermarks = new Map<string, WatermarkState>();
   private declaring: Promise<void> | null = null;
@@ -121,24 +135,29 @@ export class QueueManagementService
     });
   }
 
-  /** Puts a task on one worker's queue. */
+  /**
+   * Puts tasks on one worker's queue, in one message.
+   * @param tasks 1 or more, the last with the highest `assignmentSeq`; more than one only for a worker that takes batches
+   */
   publishAssignment(
-    task: TaskEnvelope,
-    content: Buffer,
-    assignment: { workerId: string; assignmentSeq: number; epoch: number },
+    workerId: string,
+    epoch: number,
+    tasks: readonly AssignedTask[],
   ): Promise<PublishOutcome> {
+    const { task: first, content } = tasks[0]!;
+    const isBatch = tasks.length > 1;
     return this.messaging.publish({
       exchange: this.names.assign(),
-      routingKey: assignment.workerId,
-      type: TASK_TYPE,
-      messageId: taskMessageId(task.executionId, task.attempt, 'assign'),
-      correlationId: task.executionId,
+      routingKey: workerId,
+      type: isBatch ? TASKS_TYPE : TASK_TYPE,
+      messageId: taskMessageId(first.executionId, first.attempt, 'assign'),
+      correlationId: isBatch ? undefined : first.executionId,
       headers: {
-        ...taskHeaders(task),
-        [HEADERS.epoch]: assignment.epoch,
-        [HEADERS.assignmentSeq]: assignment.assignmentSeq,
+        ...(isBatch ? { [HEADERS.schema]: WIRE_VERSION } : taskHeaders(first)),
+        [HEADERS.epoch]: epoch,
+        [HEADERS.assignmentSeq]: tasks.at(-1)!.assignmentSeq,
       },
-      content,
+      content: isBatch ? encodeTaskBatch(tasks.map((task) => task.content)) : content,
     });
   }
 
@@ -257,7 +276,7 @@ export class QueueManagementService
 
   // ---- depth ---------------------------------------------------------------------------------------------------
 
-  /** Depth, consumers and watermark of every standing queue; at most half a second old. */
+  /** Depth, tasks in hand, consumers and watermark of every standing queue; at most half a second old. */
   queueHealth(): Promise<QueueHealth[]> {
     const now = performance.now();
     if (!this.measured || now - this.measured.at > DEPTH_AGE_MS) {
@@ -278,17 +297,19 @@ export class QueueManagementService
   private async measure(): Promise<QueueHealth[]> {
     const ready = PRIORITIES.map((priority) => ({ name: this.names.readyQueue(priority), priority }));
     const others = [{ name: this.names.results() }, { name: this.names.deadLetterQueue() }];
+    const queues: { name: string; priority?: Priority }[] = [...ready, ...others];
     const health: QueueHealth[] = [];
-    for (const queue of [...ready, ...others]) {
+    for (const queue of queues) {
       const depth = (await this.depth(queue.name)) ?? { messages: 0, consumers: 0 };
+      const inHand = queue.priority === undefined ? 0 : this.inHand(queue.priority);
       const watermark = nextWatermark(
         this.watermarks.get(queue.name) ?? 'normal',
-        depth.messages,
+        depth.messages + inHand,
         this.config.queueLowWaterMark,
         this.config.queueHighWaterMark,
       );
       this.watermarks.set(queue.name, watermark);
-      health.push({ ...queue, depth: depth.messages, consumers: depth.consumers, watermark });
+      health.push({ ...queue, depth: depth.messages, inHand, consumers: depth.consumers, watermark });
     }
     return health;
   }

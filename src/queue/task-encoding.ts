@@ -1,6 +1,7 @@
 import { HIGHEST_ATTEMPT, ID_PATTERN } from './contracts/flow.js';
-import { HEADERS, WIRE_VERSION } from './contracts/wire.js';
-import type { TaskMessage } from './contracts/task.js';
+import type { Delivery } from '../messaging/consumer.js';
+import { decodeTasks, HEADERS, WIRE_VERSION } from './contracts/wire.js';
+import { TASK_TYPE, type TaskMessage, TASKS_TYPE } from './contracts/task.js';
 
 /** A task as the record holds it: the flow and its inputs are JSON text already. */
 export interface RecordedTask extends Omit<TaskMessage, 'flowData' | 'inputs'> {
@@ -23,6 +24,19 @@ export function encodeTask(task: RecordedTask): Buffer {
     timeoutMs: task.timeoutMs,
   });
   return Buffer.from(`${envelope.slice(0, -1)},${task.request.slice(1)}`);
+}
+
+const BATCH_HEAD = Buffer.from('{"tasks":[');
+const BATCH_COMMA = Buffer.from(',');
+const BATCH_TAIL = Buffer.from(']}');
+
+/** The bytes of a `TaskBatchMessage`, made around tasks that are encoded already. */
+export function encodeTaskBatch(tasks: readonly Buffer[]): Buffer {
+  return Buffer.concat([
+    BATCH_HEAD,
+    ...tasks.flatMap((task, index) => (index === 0 ? [task] : [BATCH_COMMA, task])),
+    BATCH_TAIL,
+  ]);
 }
 
 /** What dispatch needs to know of a task, so that it need not look into the body. */
@@ -52,6 +66,20 @@ export interface TaskEnvelope {
   requiredTypes: string;
   /** It must have a worker to itself. */
   solo: boolean;
+}
+
+/** Which tasks a delivery to a worker carries, as far as they can be read. */
+export function carriedTasks(delivery: Delivery): { executionId: string; attempt: number }[] {
+  if (delivery.type === TASK_TYPE) {
+    const envelope = readTaskEnvelope(delivery);
+    return typeof envelope === 'string' ? [] : [envelope];
+  }
+  try {
+    const received = delivery.type === TASKS_TYPE ? decodeTasks(delivery) : [];
+    return received.flatMap(({ task, problem }) => (problem === null ? [task] : []));
+  } catch {
+    return [];
+  }
 }
 
 /** @returns the envelope, or what is wrong with the message */

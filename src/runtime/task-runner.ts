@@ -7,8 +7,9 @@ import {
   type NodeTimelineEntry,
   type TaskReport,
 } from '../queue/contracts/reports.js';
+import { HIGHEST_ATTEMPT, ID_PATTERN } from '../queue/contracts/flow.js';
 import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
-import { decode } from '../queue/contracts/wire.js';
+import { decodeTasks, type ReceivedTask } from '../queue/contracts/wire.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
 import type { FlowOutcome } from './engine/run-flow.js';
 import type { Outbox } from './outbox.js';
@@ -26,8 +27,8 @@ export interface TaskRunnerOptions {
 interface Held {
   executionId: string;
   attempt: number;
-  /** The newest delivery of it: only its tag can be acked. */
-  delivery: Delivery;
+  /** The newest that it came in: only the tag of that one can be acked. */
+  parcel: Parcel;
   task: TaskMessage;
   controller: AbortController;
   isRunning: boolean;
@@ -68,36 +69,51 @@ export class TaskRunner {
     return [...this.held.values()].map(({ executionId }) => executionId);
   }
 
-  /** Takes a `flow.task` delivery. */
+  /** Takes a `flow.task` or a `flow.tasks` delivery. */
   receive(delivery: Delivery): void {
-    let task: TaskMessage;
+    let received: ReceivedTask[];
     try {
-      task = decode(delivery, TASK_TYPE).message;
+      received = decodeTasks(delivery);
     } catch (error) {
       this.refuse(delivery, (error as Error).message);
       return;
     }
+    const parcel = new Parcel(delivery, received.length);
+    for (const { task, problem } of received) {
+      if (problem === null) {
+        this.take(task, parcel);
+      } else {
+        // The headers of a batch say nothing of its members.
+        const named = delivery.type === TASK_TYPE ? readIdentity(delivery) : null;
+        this.refuseTask(named ?? identityOf(task), parcel, problem);
+      }
+    }
+  }
+
+  private take(task: TaskMessage, parcel: Parcel): void {
     const { executionId, attempt } = task;
     const key = keyOf(executionId, attempt);
     const known = this.held.get(key);
     if (known) {
-      known.delivery = delivery;
+      // The one before it may still be open, and waits for this task no longer.
+      known.parcel.done();
+      known.parcel = parcel;
       return;
     }
     if (this.ended.has(key)) {
-      delivery.ack();
+      parcel.done();
       return;
     }
     const held: Held = {
       executionId,
       attempt,
-      delivery,
+      parcel,
       task,
       controller: new AbortController(),
       isRunning: false,
     };
     this.held.set(key, held);
-    if (delivery.redelivered) {
+    if (parcel.delivery.redelivered) {
       // Whoever had it before is gone, and may have begun. The orchestrator decides on another attempt.
       void this.report(held, { kind: 'failed', error: INTERRUPTED });
     } else if (this.cancelledAhead.take(key)) {
@@ -184,7 +200,7 @@ export class TaskRunner {
       if (!KEEPS_ITS_NUMBER.has(end.kind)) {
         this.ended.add(key);
       }
-      held.delivery.ack();
+      held.parcel.done();
     } catch (error) {
       this.logger.warn(`${executionId}: ${(error as Error).message}`);
     }
@@ -218,20 +234,30 @@ export class TaskRunner {
     return JSON.stringify({ ...rest, kind: 'failed', error: failure, timeline: summaryOf(timeline) });
   }
 
-  /** A task that cannot be read. If it can be told which one it is, it fails; otherwise it is a dead letter. */
+  /** A message that cannot be read. If it can be told which task it is, that fails; otherwise it is a dead letter. */
   private refuse(delivery: Delivery, reason: string): void {
-    const envelope = readTaskEnvelope(delivery);
-    if (typeof envelope === 'string') {
+    const identity = readIdentity(delivery);
+    if (identity === null) {
       this.logger.warn(`rejected a message: ${reason}`);
       delivery.reject();
+    } else {
+      this.refuseTask(identity, new Parcel(delivery, 1), reason);
+    }
+  }
+
+  private refuseTask(identity: TaskIdentity | null, parcel: Parcel, reason: string): void {
+    if (identity === null) {
+      this.logger.warn(`nobody can tell which task this is: ${reason}`);
+      parcel.spoil();
+      parcel.done();
       return;
     }
-    const { executionId, attempt } = envelope;
+    const { executionId, attempt } = identity;
     const error: Failure = { code: 'bad_task', message: reason, retryable: false };
     const text = JSON.stringify({ executionId, attempt, kind: 'failed', error } satisfies TaskReport);
     this.options.outbox
       .ended(executionId, attempt, text)
-      .then(() => delivery.ack())
+      .then(() => parcel.done())
       .catch((failure: Error) => this.logger.warn(`${executionId}: ${failure.message}`));
   }
 
@@ -242,6 +268,50 @@ export class TaskRunner {
     }
     return index >= 0;
   }
+}
+
+/** One delivery, acked when each of its tasks is done with; a dead letter then if nobody was told about one of them. */
+class Parcel {
+  private isSpoilt = false;
+
+  constructor(
+    readonly delivery: Delivery,
+    private left: number,
+  ) {}
+
+  spoil(): void {
+    this.isSpoilt = true;
+  }
+
+  done(): void {
+    if (--this.left > 0) {
+      return;
+    }
+    if (this.isSpoilt) {
+      this.delivery.reject();
+    } else {
+      this.delivery.ack();
+    }
+  }
+}
+
+type TaskIdentity = Pick<TaskMessage, 'executionId' | 'attempt'>;
+
+/** Which task a message says it is in its headers. */
+function readIdentity(delivery: Delivery): TaskIdentity | null {
+  const envelope = readTaskEnvelope(delivery);
+  return typeof envelope === 'string' ? null : envelope;
+}
+
+const ID = new RegExp(ID_PATTERN);
+
+/** Which task a body says it is, however wrong the rest of it may be. */
+function identityOf(task: unknown): TaskIdentity | null {
+  const { executionId, attempt } = (task ?? {}) as Record<string, unknown>;
+  const isAttempt = Number.isInteger(attempt) && Number(attempt) >= 1 && Number(attempt) <= HIGHEST_ATTEMPT;
+  return typeof executionId === 'string' && ID.test(executionId) && isAttempt
+    ? { executionId, attempt: Number(attempt) }
+    : null;
 }
 
 const INTERRUPTED: Failure = {

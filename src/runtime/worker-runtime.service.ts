@@ -12,7 +12,7 @@ import {
   type WorkerHeartbeatMessage,
   type WorkerRegistrationMessage,
 } from '../queue/contracts/fleet.js';
-import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
+import { TASK_TYPE, type TaskMessage, TASKS_TYPE } from '../queue/contracts/task.js';
 import { decode, HEADERS, type Messages, WIRE_VERSION } from '../queue/contracts/wire.js';
 import { Names } from '../queue/topology.js';
 import { DEFAULT_EXPRESSION_LIMITS, Expressions } from './engine/expressions.js';
@@ -193,6 +193,8 @@ export class WorkerRuntime implements OnApplicationBootstrap {
       incarnation: this.incarnation,
       heldExecutionIds: this.tasks.heldExecutionIds(),
       weight: this.config.workerWeight,
+      takesBatches: true,
+      ...(this.config.workerClass !== '' && { workerClass: this.config.workerClass }),
     };
     return this.tell(REGISTRATION_TYPE, registration);
   }
@@ -202,7 +204,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
   private receive(delivery: Delivery): void {
     const seq = Number(delivery.headers[HEADERS.assignmentSeq] ?? 0);
     this.tasks.lastAssignmentSeq = Math.max(this.tasks.lastAssignmentSeq, seq);
-    if (delivery.type === TASK_TYPE) {
+    if (delivery.type === TASK_TYPE || delivery.type === TASKS_TYPE) {
       this.tasks.receive(delivery);
     } else {
       this.obey(delivery);

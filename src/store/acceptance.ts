@@ -27,6 +27,9 @@ const NEW_ROW = rowShape({
 });
 const LABEL_ROW = rowShape({ label: 'text', execution_id: 'text' });
 
+const ACCEPTED_STATE: ExecutionState = 'accepted';
+const ACCEPTED = sql.raw(`'${ACCEPTED_STATE}'`);
+
 /** A row may vanish between an insert that met it and the look at it (`prune`); then it is new after all. */
 const ROUNDS = 3;
 
@@ -82,7 +85,7 @@ export class ExecutionAcceptance {
       select execution_id, flow_id, state, priority,
         1, max_attempts, max_attempts, timeout_ms, now,
         case when worker_id is not null then null when delay_ms > 0 then now + delay_ms else now + rescue_after_ms end,
-        expires_at, case when worker_id is not null then now end, case when worker_id is not null then now end,
+        expires_at, case when state <> ${ACCEPTED} then now end, case when worker_id is not null then now end,
         worker_id, request_hash, required_types, backoff, labels, request
       from fresh cross join clock
       where true
@@ -125,8 +128,9 @@ export class ExecutionAcceptance {
   }
 }
 
-function initialState({ workerId }: NewExecution): ExecutionState {
-  return workerId === null ? 'accepted' : TRANSITIONS.assign.to;
+function initialState({ workerId, isInLine }: NewExecution): ExecutionState {
+  if (workerId !== null) return TRANSITIONS.assign.to;
+  return isInLine ? TRANSITIONS.queue.to : ACCEPTED_STATE;
 }
 
 /** What a later item of a batch is told when an earlier one with its id has just been inserted. */

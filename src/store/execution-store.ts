@@ -101,6 +101,9 @@ export abstract class ExecutionStore {
    */
   abstract requeueMissing(olderThanMs: number, known: string[]): Promise<number>;
 
+  /** Executions that are queued at this attempt and due at some time are due so long from now instead; 0 = at once. */
+  abstract postpone(tasks: TaskRef[], byMs: number): Promise<void>;
+
   // ---- reading -----------------------------------------------------------------------------------------------
 
   /**
@@ -141,6 +144,21 @@ export abstract class ExecutionStore {
    * executions first. @returns how many; less than `limit` = nothing that old is left
    */
   abstract prune(olderThanMs: number, limit: number): Promise<number>;
+
+  // ---- scaling: the size each worker class shall have ---------------------------------------------------------
+
+  /** What is on record about the classes; those nobody has decided on or changed anything about are missing. */
+  abstract scalingRecords(): Promise<ScalingRecord[]>;
+
+  /**
+   * What the leader decided, fenced like `assign`: nothing is written unless `epoch` is the lease's current one. A class
+   * whose record was changed since `revision` was read is left alone.
+   * @returns the classes that were written
+   */
+  abstract recordScaling(epoch: number, decided: DecidedSize[]): Promise<Set<string>>;
+
+  /** What a person asked for, at any replica: the fields given, and no others. @returns the record as it is now */
+  abstract changeScaling(workerClass: string, change: ScalingChange): Promise<ScalingRecord>;
 
   // ---- the lease: who is the leader --------------------------------------------------------------------------
 
@@ -187,7 +205,9 @@ export interface NewExecution {
   expiresAt: number | null;
   /** Set = the fast path: the row is inserted as `assigned` to this worker, queued and assigned at the same instant. */
   workerId: string | null;
-  /** How long after now the stager takes over if nobody says the task was published (crash between row and publish). */
+  /** Inserted as `queued`: its task waits with the leader, which is the caller, and there is no message of it. */
+  isInLine?: boolean;
+  /** How long after now the stager takes over if nobody says the task was published (crash between row and publish), or `postpone`s. */
   rescueAfterMs: number;
 }
 
@@ -338,3 +358,33 @@ export interface Lease {
   /** Until it ends, by the store's clock, measured at the answer. */
   remainingMs: number;
 }
+
+export interface ScalingRecord {
+  workerClass: string;
+  /** Null = nobody has decided on a size yet. */
+  desired: number | null;
+  /** How long ago `desired` was set, by the store's clock, measured at the answer; null with it. */
+  desiredAgeMs: number | null;
+  /** Null = as configured. */
+  minWorkers: number | null;
+  maxWorkers: number | null;
+  paused: boolean;
+  /** Why `desired` is what it is, for people. */
+  reason: string;
+  /** Rises with every write. */
+  revision: number;
+  updatedAt: number;
+}
+
+export interface DecidedSize {
+  workerClass: string;
+  desired: number;
+  reason: string;
+  /** Of the record that the decision went by; 0 = there was none. */
+  revision: number;
+}
+
+export type ScalingChange =
+  | { desired: number; reason: string }
+  | Pick<ScalingRecord, 'minWorkers' | 'maxWorkers'>
+  | { paused: boolean };

@@ -8,6 +8,7 @@ import {
   type Assignment,
   type Cancellation,
   type DeadLetter,
+  type DecidedSize,
   type DueTask,
   type ExecutionFilter,
   type ExecutionPage,
@@ -23,12 +24,15 @@ import {
   type ParkedReason,
   type Requeue,
   type Retry,
+  type ScalingChange,
+  type ScalingRecord,
   type TaskRef,
 } from './execution-store.js';
 import { Leases } from './leases.js';
 import { OccasionalWrites } from './occasional-writes.js';
 import { postgresBackend, type PostgresOptions } from './postgres-backend.js';
 import { postgres, sqlite } from './dialect.js';
+import { ScalingRecords } from './scaling-records.js';
 import { sqliteBackend } from './sqlite-backend.js';
 import { StoreSession } from './store-session.js';
 import { TransitionWrites } from './transition-writes.js';
@@ -54,6 +58,7 @@ class KyselyExecutionStore extends ExecutionStore {
   private readonly lists: ExecutionList;
   private readonly letters: DeadLetters;
   private readonly upkeep: Upkeep;
+  private readonly scaling: ScalingRecords;
   private readonly leases: Leases;
 
   constructor(private readonly session: StoreSession) {
@@ -65,6 +70,7 @@ class KyselyExecutionStore extends ExecutionStore {
     this.lists = new ExecutionList(session);
     this.letters = new DeadLetters(session);
     this.upkeep = new Upkeep(session);
+    this.scaling = new ScalingRecords(session);
     this.leases = new Leases(session);
   }
 
@@ -112,6 +118,9 @@ class KyselyExecutionStore extends ExecutionStore {
   }
   replay(executionIds: string[]): Promise<Set<string>> {
     return this.occasional.replay(executionIds);
+  }
+  postpone(tasks: TaskRef[], byMs: number): Promise<void> {
+    return this.transitions.postpone(tasks, byMs);
   }
   expire(limit: number): Promise<string[]> {
     return this.occasional.expire(limit);
@@ -163,6 +172,16 @@ class KyselyExecutionStore extends ExecutionStore {
 
   prune(olderThanMs: number, limit: number): Promise<number> {
     return this.upkeep.prune(olderThanMs, limit);
+  }
+
+  scalingRecords(): Promise<ScalingRecord[]> {
+    return this.scaling.all();
+  }
+  recordScaling(epoch: number, decided: DecidedSize[]): Promise<Set<string>> {
+    return this.scaling.decide(epoch, decided);
+  }
+  changeScaling(workerClass: string, change: ScalingChange): Promise<ScalingRecord> {
+    return this.scaling.change(workerClass, change);
   }
 
   acquireLease(holder: string, ttlMs: number): Promise<Lease> {

@@ -10,7 +10,30 @@ import { WAITING_STATES } from './transitions.js';
 export function migrationsFor(dialect: StoreDialect): MigrationProvider {
   return {
     getMigrations: () =>
-      Promise.resolve({ '001-executions': createSchema(dialect) } satisfies Record<string, Migration>),
+      Promise.resolve({
+        '001-executions': createSchema(dialect),
+        '002-scaling': createScaling(dialect),
+      } satisfies Record<string, Migration>),
+  };
+}
+
+function createScaling(dialect: StoreDialect): Migration {
+  const text = dialect.name === 'postgres' ? sql`text collate "C"` : sql`text`;
+  return {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await db.schema
+        .createTable('scaling')
+        .addColumn('worker_class', text, (c) => c.primaryKey().notNull())
+        .addColumn('desired', 'integer')
+        .addColumn('desired_at', 'bigint')
+        .addColumn('min_workers', 'integer')
+        .addColumn('max_workers', 'integer')
+        .addColumn('paused', 'smallint', (c) => c.notNull().defaultTo(0))
+        .addColumn('reason', text, (c) => c.notNull().defaultTo(''))
+        .addColumn('revision', 'bigint', (c) => c.notNull())
+        .addColumn('updated_at', 'bigint', (c) => c.notNull())
+        .execute();
+    },
   };
 }
 

@@ -11,6 +11,7 @@ export interface StoreDatabase {
   execution_labels: ExecutionLabelTable;
   dead_letters: DeadLetterTable;
   leases: LeaseTable;
+  scaling: ScalingTable;
 }
 
 export interface ExecutionTable {
@@ -77,4 +78,19 @@ export interface LeaseTable {
   holder: string;
   epoch: number;
   ends_at: number;
+}
+
+/** One row a worker class that somebody has decided on. */
+export interface ScalingTable {
+  worker_class: string;
+  desired: number | null;
+  /** When `desired` was set. */
+  desired_at: number | null;
+  min_workers: number | null;
+  max_workers: number | null;
+  /** 0 or 1. */
+  paused: number;
+  reason: string;
+  revision: number;
+  updated_at: number;
 }

@@ -21,13 +21,13 @@ export class StoreSession {
 
   constructor(
     readonly dialect: StoreDialect,
-    private readonly connect: () => Backend,
+    private readonly connect: () => Backend | Promise<Backend>,
   ) {}
 
   /** Opens the database and migrates its schema; a second call does nothing. */
   async open(): Promise<void> {
     if (this.backend !== null) return;
-    const backend = this.connect();
+    const backend = await this.connect();
     this.backend = backend;
     try {
       await this.guard(() => migrate(backend));

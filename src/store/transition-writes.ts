@@ -54,6 +54,13 @@ export class TransitionWrites {
     });
   }
 
+  async postpone(tasks: TaskRef[], byMs: number): Promise<void> {
+    await this.update(TASK_ROW, inOrder(tasks).map(taskRow), {
+      set: sql`available_at = clock.now + ${byMs}`,
+      where: sql`${sameTask} and ${isIn([TRANSITIONS.queue.to])} and executions.available_at is not null`,
+    });
+  }
+
   async assign(epoch: number, assignments: Assignment[]): Promise<Set<string>> {
     // The lease is read with a lock: once another replica has a higher epoch, no write of a lower one can commit.
     const fence = sql`fence as materialized (

@@ -38,6 +38,8 @@ interface WorkerEvents {
   capabilities: [];
   /** A worker ended on purpose: its queue is to be emptied and removed. */
   left: [WorkerRecord];
+  /** A worker was given up: its recovery is under way. */
+  lost: [WorkerRecord];
 }
 
 /**
@@ -190,6 +192,14 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
     return true;
   }
 
+  /** From now on it gets no new tasks; whoever runs it tells it to drain. */
+  retire(workerId: string): void {
+    const worker = this.pool.get(workerId);
+    if (worker?.lifecycle === 'joining' || worker?.lifecycle === 'ready') {
+      this.pool.setLifecycle(worker, 'draining');
+    }
+  }
+
   // ---- who there is --------------------------------------------------------------------------------------------
 
   list(): WorkerView[] {
@@ -276,7 +286,7 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
   private view(worker: WorkerRecord): WorkerView {
     const ended = worker.tasksCompleted + worker.tasksFailed;
     const reason = this.reasonAgainst(worker);
-    const { hostname, incarnation, capacity, supportedNodeTypes, weight } = worker.registration;
+    const { hostname, incarnation, capacity, supportedNodeTypes, workerClass, weight } = worker.registration;
     return {
       workerId: worker.workerId,
       hostname,
@@ -285,6 +295,7 @@ export class WorkerManagementService extends EventEmitter<WorkerEvents> {
       status: worker.status,
       capacity,
       supportedNodeTypes,
+      ...(workerClass !== undefined && { workerClass }),
       weight: weight ?? 1,
       currentLoad: worker.load,
       performance: {

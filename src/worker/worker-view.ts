@@ -13,6 +13,8 @@ export interface WorkerView {
   status: WorkerStatus;
   capacity: WorkerCapacity;
   supportedNodeTypes: string[];
+  /** As it said itself; missing = it names none, and belongs to the first. */
+  workerClass?: string;
   weight: number;
   /** By its last heartbeat. */
   currentLoad: WorkerLoad;

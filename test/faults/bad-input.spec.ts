@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
 import { delayFlow } from '../support/api-client.js';
 import { AmqpClient, FakeWorker, type RawMessage } from '../support/fake-worker.js';
 import { expectInvariants, reportFault } from '../support/invariants.js';
@@ -110,6 +111,44 @@ describe('bad input over AMQP', () => {
     const sources = (await letters()).map(({ source }) => source);
     expect(sources.toSorted()).toEqual(PLACES.map(({ source }) => source).toSorted());
     await expectSound('messages with headers of 70 KB');
+  });
+
+  it('as one task of a batch fails that one: its neighbours finish, and what nobody can name is kept', async () => {
+    await system.workers.get('worker-1')!.stop();
+    const ids = await Promise.all(
+      Array.from({ length: 5 }, () => system.api.submit(delayFlow(1, { delayMs: 1_500 }))),
+    );
+    // No client can have this accepted, so the record itself is made wrong before the task is made from it.
+    const record = new Client({ connectionString: system.databaseUrl });
+    await record.connect();
+    const { rowCount } = await record.query(
+      `update executions set request = replace(request, '"inputs":{', '"inputs":[],"was":{')
+       where execution_id = $1 and request like '%"inputs":{%'`,
+      [ids[2]],
+    );
+    await record.end();
+    expect(rowCount).toBe(1);
+    await Promise.all(ids.map((id) => system.api.untilState(id, 'queued')));
+    const worker = await system.startWorker('worker-1');
+    const ended = await Promise.all(ids.map((id) => system.api.untilEnded(id)));
+    const expected = ids.map((_, index) => (index === 2 ? 'failed' : 'completed'));
+    expect(ended.map(({ state }) => state)).toEqual(expected);
+    expect(ended[2].error).toMatchObject({ code: 'bad_task', message: expect.stringContaining('/inputs') });
+    expect(await letters()).toEqual([]);
+
+    // Put straight on its queue: one that ended long ago and is broken by now, and one that is nothing at all.
+    const tasks = [{ executionId: ids[0], attempt: 1, flowData: null }, { nothing: true }];
+    await stranger.publish('', 'flow.worker.worker-1', { type: 'flow.tasks', content: json({ tasks }) });
+    await untilLetters(1);
+    const [letter] = await letters();
+    expect(letter).toMatchObject({
+      source: 'flow.worker.worker-1',
+      reason: expect.stringContaining('rejected'),
+    });
+    expect(worker.output).toContain('nobody can tell which task this is');
+    const states = await expectInvariants(system, ids, { states: ['completed', 'failed'] });
+    expect(states).toEqual({ completed: 4, failed: 1 });
+    await expectSound('a batch with a task that cannot be read');
   });
 
   it('as reports that are forged, duplicated, out of order or stale changes no record and frees no slot', async () => {

@@ -14,7 +14,11 @@ const AROUND_MS = 5 * 60_000;
 
 describe('a soak', () => {
   let chaos: Chaos | undefined;
-  afterEach(() => chaos?.stop());
+  let loads: Load[] = [];
+  afterEach(async () => {
+    await Promise.all(loads.map((load) => load.stop()));
+    await chaos?.stop();
+  });
 
   it(
     `of ${MINUTES} minutes with seed ${SEED}: whatever fails, nothing accepted is lost`,
@@ -24,7 +28,7 @@ describe('a soak', () => {
       const { system } = chaos;
       // Faults count attempts; how many one execution meets is chance, and not what is tested here.
       const message = delayFlow(30, { retry: { maxAttempts: 20 } });
-      const loads = Array.from({ length: CLIENTS }, () => new Load(system, PER_SECOND / CLIENTS, message));
+      loads = Array.from({ length: CLIENTS }, () => new Load(system, PER_SECOND / CLIENTS, message));
       const recoveries = new Map<string, number[]>();
       const endsAt = performance.now() + MINUTES * 60_000;
       for (let deck = shuffled(FAULTS, random); performance.now() < endsAt;) {

@@ -1,5 +1,6 @@
 import { ID_PATTERN, NODE_TYPE_PATTERN } from './flow.js';
 import { Names, RESULTS_KEY } from '../topology.js';
+import type { TaskMessage } from './task.js';
 import { HEADERS, MESSAGE_SCHEMAS, type Messages, type MessageType, WIRE_VERSION } from './wire.js';
 
 /**
@@ -94,7 +95,7 @@ const CHANNELS: Channel[] = [
       is: 'queue',
       queue: { name: NAMES.workerQueue('{workerId}'), durable: true, exclusive: false, autoDelete: false },
     },
-    messages: ['flow.task', 'task.cancel', 'worker.drain', 'worker.register'],
+    messages: ['flow.task', 'flow.tasks', 'task.cancel', 'worker.drain', 'worker.register'],
     operation: {
       id: 'work',
       action: 'receive',
@@ -137,6 +138,25 @@ const WORKER = { workerId: 'worker-1', incarnation: '5f0c6a2e9d3b4c7f8a1e2d3c4b5
 const FROM_WORKER = '<workerId>:<incarnation>:<n>, n rising with every message of this process';
 const FROM_ORCHESTRATOR = 'set by the orchestrator; for people to read';
 
+const TASK: TaskMessage = {
+  executionId: EXECUTION_ID,
+  flowId: 'count-words',
+  attempt: 1,
+  maxAttempts: 3,
+  priority: 'normal',
+  flowData: {
+    name: 'Count words',
+    version: 1,
+    nodes: [
+      { id: 'pause', type: 'delay', config: { ms: 100 } },
+      { id: 'count', type: 'python-wordcount' },
+    ],
+    connections: [{ from: 'pause', to: 'count' }],
+  },
+  inputs: { text: 'to be or not to be' },
+  timeoutMs: 60_000,
+};
+
 const MESSAGE_TEXTS: { [T in MessageType]: MessageText<T> } = {
   'flow.task': {
     title: 'Run this flow',
@@ -144,24 +164,15 @@ const MESSAGE_TEXTS: { [T in MessageType]: MessageText<T> } = {
       'One attempt of one execution. `correlationId` is the executionId. Attempt numbers only rise. A redelivered task ' +
       'that this process does not know is not run, but reported `failed` with code `interrupted`, `retryable: true`.',
     messageId: '<executionId>:<attempt>:<hop>',
-    example: {
-      executionId: EXECUTION_ID,
-      flowId: 'count-words',
-      attempt: 1,
-      maxAttempts: 3,
-      priority: 'normal',
-      flowData: {
-        name: 'Count words',
-        version: 1,
-        nodes: [
-          { id: 'pause', type: 'delay', config: { ms: 100 } },
-          { id: 'count', type: 'python-wordcount' },
-        ],
-        connections: [{ from: 'pause', to: 'count' }],
-      },
-      inputs: { text: 'to be or not to be' },
-      timeoutMs: 60_000,
-    },
+    example: TASK,
+  },
+  'flow.tasks': {
+    title: 'Run these flows',
+    summary:
+      'Several tasks in one message, only to a worker whose registration has `takesBatches: true`. Each is run and ' +
+      'reported like a `flow.task`; the message is acked once the final reports of all of them are confirmed.',
+    messageId: '<executionId>:<attempt>:<hop> of the first task',
+    example: { tasks: [TASK, { ...TASK, executionId: '01935c3e-8a6b-7c1d-9f00-3b2a4d5e6f71' }] },
   },
   'task.reports': {
     title: 'What became of tasks',
@@ -251,7 +262,7 @@ function describeMessage(type: MessageType): object {
     summary,
     description: `AMQP properties: type \`${type}\`; messageId: ${messageId}.`,
     contentType: 'application/json',
-    headers: type === 'flow.task' ? TASK_HEADERS : COMMON_HEADERS,
+    headers: HEADERS_OF[type] ?? COMMON_HEADERS,
     payload: { $ref: `#/components/schemas/${type}` },
     bindings: { amqp: { messageType: type, bindingVersion: '0.3.0' } },
     examples: [{ payload: example }],
@@ -296,4 +307,20 @@ const TASK_HEADERS = {
     },
     [HEADERS.traceparent]: { type: 'string', description: 'W3C trace context.' },
   },
+};
+
+const BATCH_HEADERS = {
+  type: 'object',
+  required: [HEADERS.schema],
+  properties: Object.fromEntries(
+    [HEADERS.schema, HEADERS.epoch, HEADERS.assignmentSeq].map((name) => [
+      name,
+      TASK_HEADERS.properties[name],
+    ]),
+  ),
+};
+
+const HEADERS_OF: Partial<Record<MessageType, object>> = {
+  'flow.task': TASK_HEADERS,
+  'flow.tasks': BATCH_HEADERS,
 };

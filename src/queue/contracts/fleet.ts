@@ -26,6 +26,10 @@ export interface WorkerRegistrationMessage {
   heldExecutionIds: string[];
   /** Static weight for the `weighted` strategy; default 1. */
   weight?: number;
+  /** It takes `flow.tasks`, several tasks in one message; default false. */
+  takesBatches?: boolean;
+  /** The class it belongs to (`WORKER_CLASSES`); default the first. */
+  workerClass?: string;
 }
 
 export interface WorkerLoad {
@@ -89,6 +93,8 @@ export const registrationSchema = {
     incarnation: idSchema,
     heldExecutionIds: { type: 'array', items: idSchema },
     weight: { type: 'number', exclusiveMinimum: 0, maximum: 1000 },
+    takesBatches: { type: 'boolean' },
+    workerClass: idSchema,
   },
 } as const;
 

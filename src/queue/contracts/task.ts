@@ -20,6 +20,17 @@ export interface TaskMessage {
 
 export const TASK_TYPE = 'flow.task';
 
+/**
+ * Several tasks for one worker in one message, for workers whose registration has `takesBatches`: what the broker and
+ * both ends do for a message is most of what a short task costs. Each task is reported on its own; the message is acked
+ * when all of them are done with.
+ */
+export interface TaskBatchMessage {
+  tasks: TaskMessage[];
+}
+
+export const TASKS_TYPE = 'flow.tasks';
+
 export const taskSchema = {
   type: 'object',
   required: [
@@ -42,4 +53,10 @@ export const taskSchema = {
     inputs: { type: 'object' },
     timeoutMs: { type: 'integer', minimum: 1 },
   },
+} as const;
+
+export const taskBatchSchema = {
+  type: 'object',
+  required: ['tasks'],
+  properties: { tasks: { type: 'array', minItems: 1, items: taskSchema } },
 } as const;

@@ -22,7 +22,14 @@ import {
   type WorkerRegistrationMessage,
 } from './fleet.js';
 import { REPORTS_TYPE, reportBatchSchema, type ReportBatchMessage } from './reports.js';
-import { TASK_TYPE, type TaskMessage, taskSchema } from './task.js';
+import {
+  TASK_TYPE,
+  type TaskBatchMessage,
+  taskBatchSchema,
+  type TaskMessage,
+  TASKS_TYPE,
+  taskSchema,
+} from './task.js';
 
 /** The version of every message on the wire, in the header `x-schema`. A newer one is refused, never guessed at. */
 export const WIRE_VERSION = 1;
@@ -43,6 +50,7 @@ export const HEADERS = {
 /** The message behind each `type` property. */
 export interface Messages {
   [TASK_TYPE]: TaskMessage;
+  [TASKS_TYPE]: TaskBatchMessage;
   [REPORTS_TYPE]: ReportBatchMessage;
   [REGISTRATION_TYPE]: WorkerRegistrationMessage;
   [HEARTBEAT_TYPE]: WorkerHeartbeatMessage;
@@ -56,6 +64,7 @@ export type MessageType = keyof Messages;
 /** One JSON Schema a message: what decoding checks, and what `docs/asyncapi.yaml` shows. */
 export const MESSAGE_SCHEMAS: Record<MessageType, object> = {
   [TASK_TYPE]: taskSchema,
+  [TASKS_TYPE]: taskBatchSchema,
   [REPORTS_TYPE]: reportBatchSchema,
   [REGISTRATION_TYPE]: registrationSchema,
   [HEARTBEAT_TYPE]: heartbeatSchema,
@@ -92,6 +101,37 @@ export function decode<T extends MessageType>(
   delivery: Encoded,
   ...expected: T[]
 ): Extract<Decoded, { type: T }> {
+  const { type, message } = open(delivery, expected);
+  const problem = problemWith(type, message);
+  if (problem !== null) {
+    throw new UndecodableError(problem);
+  }
+  return { type, message } as Extract<Decoded, { type: T }>;
+}
+
+/** A task as a worker received it, or what is wrong with it. */
+export type ReceivedTask = { task: TaskMessage; problem: null } | { task: unknown; problem: string };
+
+/**
+ * The tasks of a `flow.task` or a `flow.tasks`. Each is checked on its own, so that one that is wrong fails alone.
+ * @throws UndecodableError if there are none to be found
+ */
+export function decodeTasks(delivery: Encoded): ReceivedTask[] {
+  const { type, message } = open(delivery, [TASK_TYPE, TASKS_TYPE]);
+  const tasks = type === TASK_TYPE ? [message] : (message as { tasks?: unknown } | null)?.tasks;
+  if (!Array.isArray(tasks) || tasks.length === 0) {
+    throw new UndecodableError(`${TASKS_TYPE}: expected an array /tasks with at least one task`);
+  }
+  return tasks.map((task: unknown) => {
+    const problem = problemWith(TASK_TYPE, task);
+    return problem === null ? { task: task as TaskMessage, problem } : { task, problem };
+  });
+}
+
+function open<T extends MessageType>(
+  delivery: Encoded,
+  expected: readonly T[],
+): { type: T; message: unknown } {
   const type = delivery.type as T | undefined;
   if (type === undefined || !expected.includes(type)) {
     throw new UndecodableError(
@@ -104,15 +144,16 @@ export function decode<T extends MessageType>(
       `expected wire version ${WIRE_VERSION} in the header ${HEADERS.schema}, got ${JSON.stringify(version)}`,
     );
   }
-  const message = parseJson(delivery.content);
+  return { type, message: parseJson(delivery.content) };
+}
+
+function problemWith(type: MessageType, message: unknown): string | null {
   const validate = validators.get(type)!;
-  if (!validate(message)) {
-    const [first] = validate.errors ?? [];
-    throw new UndecodableError(
-      `${type}: ${first?.instancePath || 'the message'} ${first?.message ?? 'is not valid'}`,
-    );
+  if (validate(message)) {
+    return null;
   }
-  return { type, message } as Extract<Decoded, { type: T }>;
+  const [first] = validate.errors ?? [];
+  return `${type}: ${first?.instancePath || 'the message'} ${first?.message ?? 'is not valid'}`;
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });

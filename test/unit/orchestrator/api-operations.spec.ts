@@ -310,6 +310,17 @@ describe('operations', () => {
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
+  it('counts what waits with the leader into the depth of its queue', async () => {
+    const [ready, letters] = await api.surroundings.queueHealth();
+    api.surroundings.queueHealth = () => Promise.resolve([{ ...ready!, depth: 2, inHand: 5 }, letters!]);
+    expect((await get('/orchestrator/health')).body['queues']).toEqual([
+      { name: 'flow.ready.high', depth: 7, consumers: 1, priority: 'high', watermark: 'normal' },
+      { name: 'flow.dlq', depth: 0, consumers: 1, watermark: 'normal' },
+    ]);
+    const metrics = await (await fetch(`${api.url}/metrics`)).text();
+    expect(metrics).toContain('flow_queue_depth_messages{queue="flow.ready.high"} 7');
+  });
+
   it('is live always, and ready while broker and store are there', async () => {
     expect((await get('/health/ready')).status).toBe(200);
     api.surroundings.broker.isUp = false;
@@ -386,6 +397,8 @@ describe('OpenAPI', () => {
       'GET /orchestrator/executions',
       'GET /orchestrator/executions/{executionId}',
       'GET /orchestrator/health',
+      'GET /orchestrator/scaling',
+      'GET /orchestrator/scaling/desired',
       'GET /orchestrator/workers',
       'GET /orchestrator/workers/{workerId}',
       'POST /orchestrator/dead-letters/replay',
@@ -394,7 +407,11 @@ describe('OpenAPI', () => {
       'POST /orchestrator/execute/batch',
       'POST /orchestrator/executions/{executionId}/cancel',
       'POST /orchestrator/executions/{executionId}/retry',
+      'POST /orchestrator/scaling/manual',
+      'POST /orchestrator/scaling/pause',
+      'POST /orchestrator/scaling/resume',
       'POST /orchestrator/workers/{workerId}/drain',
+      'PUT /orchestrator/scaling/bounds',
     ]);
     for (const { operation } of operations) {
       expect(operation.operationId).toMatch(/^[a-z][A-Za-z]+$/);

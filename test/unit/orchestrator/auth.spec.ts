@@ -62,6 +62,12 @@ const ROUTES: [string, string, 'read' | 'execute' | 'operate'][] = [
   ['GET', '/orchestrator/workers', 'read'],
   ['GET', '/orchestrator/workers/w1', 'read'],
   ['POST', '/orchestrator/workers/w1/drain', 'operate'],
+  ['GET', '/orchestrator/scaling', 'read'],
+  ['GET', '/orchestrator/scaling/desired', 'read'],
+  ['POST', '/orchestrator/scaling/manual', 'operate'],
+  ['PUT', '/orchestrator/scaling/bounds', 'operate'],
+  ['POST', '/orchestrator/scaling/pause', 'operate'],
+  ['POST', '/orchestrator/scaling/resume', 'operate'],
   ['GET', '/orchestrator/health', 'read'],
   ['GET', '/metrics', 'read'],
 ];

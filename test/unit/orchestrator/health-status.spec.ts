@@ -7,6 +7,7 @@ const fine: HealthFacts = {
   watermarkHigh: false,
   workers: { total: 2, available: 1 },
   minWorkers: 2,
+  scaling: { isAtZero: false, problems: [] },
   waiting: 5,
 };
 
@@ -34,6 +35,23 @@ describe('healthStatus', () => {
       { workers: { total: 0, available: 0 }, minWorkers: 0, waiting: 0 },
       'degraded',
       ['no worker can take a task'],
+    ],
+    [
+      'there is no worker because none is wanted',
+      {
+        workers: { total: 0, available: 0 },
+        minWorkers: 0,
+        waiting: 0,
+        scaling: { isAtZero: true, problems: [] },
+      },
+      'healthy',
+      [],
+    ],
+    [
+      'workers cannot be started',
+      { scaling: { isAtZero: false, problems: ['the driver docker: no such image'] } },
+      'degraded',
+      ['the driver docker: no such image'],
     ],
     [
       'there is no worker and work',

@@ -27,6 +27,7 @@ const facts = (changes: Partial<WaitingFacts> = {}): WaitingFacts => ({
   broker: { state: 'up' },
   leader: 'a',
   pool: 'free',
+  growth: null,
   knownNodeTypes: new Set(['data-filter', 'sap-idoc']),
   ahead: 0,
   aheadLimit: 100,

@@ -6,6 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { TerminusModule } from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
 import { OrchestratorConfigService } from '../../../../src/config/orchestrator-config.service.js';
+import { workerClassesOf } from '../../../../src/config/worker-class.js';
 import { MessagingService } from '../../../../src/messaging/messaging.service.js';
 import { API_CONTROLLERS, API_PROVIDERS } from '../../../../src/orchestrator/api/api.providers.js';
 import { configureHttp, createHttpAdapter, HTTP_OPTIONS } from '../../../../src/orchestrator/api/http.js';
@@ -14,6 +15,8 @@ import { Intake } from '../../../../src/orchestrator/intake.js';
 import { Leadership } from '../../../../src/orchestrator/leadership.js';
 import { Stager } from '../../../../src/orchestrator/stager.js';
 import { type QueueHealth, QueueManagementService } from '../../../../src/queue/queue-management.service.js';
+import { ScalingOverview } from '../../../../src/scaling/scaling-overview.js';
+import { ScalingService } from '../../../../src/scaling/scaling.service.js';
 import { ExecutionStore, type NewExecution, type TaskRef } from '../../../../src/store/execution-store.js';
 import { sqliteStore } from '../../../../src/store/kysely-execution-store.js';
 import { WorkerManagementService } from '../../../../src/worker/worker-management.service.js';
@@ -34,7 +37,10 @@ export const CONFIG = {
   waitLimitMs: 5_000,
   rescueAfterMs: 5_000,
   workerDrainDeadlineMs: 30_000,
+  workerDriver: 'none',
+  workerClasses: [] as string[],
   minWorkers: 1,
+  maxWorkers: 20,
   databaseUrl: '',
   docsEnabled: true,
   metricsEnabled: true,
@@ -55,8 +61,8 @@ export class Surroundings {
   stats = { total: 1, available: 1, busy: 0, averageLoad: 0 };
   queueHealth: () => Promise<QueueHealth[]> = () =>
     Promise.resolve([
-      { name: 'flow.ready.high', depth: 0, consumers: 1, priority: 'high', watermark: 'normal' },
-      { name: 'flow.dlq', depth: 0, consumers: 1, watermark: 'normal' },
+      { name: 'flow.ready.high', depth: 0, inHand: 0, consumers: 1, priority: 'high', watermark: 'normal' },
+      { name: 'flow.dlq', depth: 0, inHand: 0, consumers: 1, watermark: 'normal' },
     ]);
   broker = { isUp: true, blockedReason: null as string | null, lastError: null as string | null };
   leader: string | null = 'test-1';
@@ -65,6 +71,10 @@ export class Surroundings {
   /** What telling a worker ends with instead. */
   untold: Error | null = null;
   kicks = 0;
+  /** Rounds that were asked for. */
+  wakes = 0;
+  /** What the leader knows of each class; null on another replica. */
+  scaling: ReturnType<ScalingService['statusOf']> = null;
 }
 
 export const WORKER: WorkerView = {
@@ -111,9 +121,10 @@ export async function startApi(overrides: Partial<typeof CONFIG> = {}): Promise<
     providers: [
       ...API_PROVIDERS,
       Completions,
+      ScalingOverview,
       { provide: OrchestratorConfigService, useValue: config },
       { provide: ExecutionStore, useValue: store },
-      ...core(store, surroundings),
+      ...core(config, store, surroundings),
     ],
   }).compile();
   const app = module.createNestApplication<NestFastifyApplication>(createHttpAdapter(config), {
@@ -130,7 +141,7 @@ export async function startApi(overrides: Partial<typeof CONFIG> = {}): Promise<
   return { url: await app.getUrl(), store, surroundings, app, close };
 }
 
-function core(store: ExecutionStore, around: Surroundings): Provider[] {
+function core(config: typeof CONFIG, store: ExecutionStore, around: Surroundings): Provider[] {
   const submit = async (execution: NewExecution): Promise<unknown> => {
     const [acceptance] = await store.accept([execution]);
     if (acceptance!.kind === 'created' && execution.delayMs === 0) {
@@ -144,6 +155,7 @@ function core(store: ExecutionStore, around: Surroundings): Provider[] {
     stats: () => around.stats,
     classState: () => around.classState,
     knownNodeTypes: () => around.knownNodeTypes,
+    pool: { all: () => [] },
     drain: (id: string, deadlineMs: number) => {
       around.told.push({ drain: id, deadlineMs });
       return Promise.resolve(around.workers.some(({ workerId }) => workerId === id));
@@ -152,6 +164,13 @@ function core(store: ExecutionStore, around: Surroundings): Provider[] {
       around.told.push({ workerId, ...cancel });
       return around.untold ? Promise.reject(around.untold) : Promise.resolve();
     },
+  };
+  const scaling = {
+    classes: workerClassesOf(config),
+    problem: null,
+    statusOf: () => around.scaling,
+    wake: () => around.wakes++,
+    on: () => undefined,
   };
   const queues = {
     isDeclared: true,
@@ -163,6 +182,7 @@ function core(store: ExecutionStore, around: Surroundings): Provider[] {
     { provide: WorkerManagementService, useValue: workers },
     { provide: QueueManagementService, useValue: queues },
     { provide: MessagingService, useValue: around.broker },
+    { provide: ScalingService, useValue: scaling },
     { provide: Stager, useValue: { kick: () => around.kicks++ } },
     {
       provide: Leadership,

@@ -1,0 +1,34 @@
+import { Injectable } from '@nestjs/common';
+import { PRIORITIES } from '../queue/priority.js';
+import { Dispatching } from '../scaling/dispatching.js';
+import { Leadership } from './leadership.js';
+import { ReadyQueues } from './ready-queues.js';
+
+/** The leader's term and its windows, for scaling. */
+@Injectable()
+export class DispatchingView extends Dispatching {
+  constructor(
+    private readonly leadership: Leadership,
+    private readonly ready: ReadyQueues,
+  ) {
+    super();
+  }
+
+  get mayAct(): boolean {
+    return this.leadership.mayAct;
+  }
+
+  get epoch(): number {
+    return this.leadership.epoch;
+  }
+
+  waitingKinds(): { requiredTypes: string; count: number }[] {
+    const counts = new Map<string, number>();
+    for (const priority of PRIORITIES) {
+      for (const { requiredTypes, count } of this.ready.windows[priority].classes()) {
+        counts.set(requiredTypes, (counts.get(requiredTypes) ?? 0) + count);
+      }
+    }
+    return [...counts].map(([requiredTypes, count]) => ({ requiredTypes, count }));
+  }
+}

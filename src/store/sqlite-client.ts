@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { StoreInUseError, StoreSetupError } from './errors.js';
+import type { SqliteAnswer } from './sqlite-file.js';
+
+/** `text` null = close. */
+export interface SqliteRequest {
+  id: number;
+  text: string | null;
+  parameters: readonly unknown[];
+}
+
+/** `id` 0 tells how opening went. */
+export type SqliteReply =
+  | { id: number; answer: SqliteAnswer }
+  | { id: number; error: { message: string; code: string; name: string; isInUse: boolean } };
+
+interface Waiting {
+  resolve: (answer: SqliteAnswer) => void;
+  reject: (error: Error) => void;
+}
+
+/** The database's thread, seen from outside. Calls are done in the order in which they are made. */
+export class SqliteClient {
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly ended: Promise<void>;
+  private hasEnded = false;
+  private requests = 0;
+
+  private constructor(
+    private readonly file: string,
+    private readonly thread: Worker,
+  ) {
+    thread.on('message', (reply: SqliteReply) => this.receive(reply));
+    this.ended = new Promise((resolve) => {
+      thread.once('exit', () => {
+        this.failAll(gone('the thread of the database has ended'));
+        resolve();
+      });
+    });
+    thread.on('error', (error) => this.failAll(gone(`the thread of the database failed: ${error.message}`)));
+  }
+
+  /** @throws StoreInUseError if another process has the file, StoreSetupError if it cannot be opened */
+  static async open(file: string): Promise<SqliteClient> {
+    const client = new SqliteClient(file, new Worker(threadFile(), { workerData: { file } }));
+    await new Promise<SqliteAnswer>((resolve, reject) => client.waiting.set(0, { resolve, reject }));
+    return client;
+  }
+
+  /** @throws Error with the `code` that SQLite gave */
+  execute(text: string, parameters: readonly unknown[]): Promise<SqliteAnswer> {
+    return this.request(text, parameters);
+  }
+
+  /** Writes everything into the file and gives its lock back. */
+  async close(): Promise<void> {
+    if (!this.hasEnded) {
+      // It is answered only if it fails.
+      const failed = this.request(null, []).then(() => undefined);
+      await Promise.race([this.ended, failed]);
+      failed.catch(() => undefined);
+    }
+    await this.ended;
+  }
+
+  private request(text: string | null, parameters: readonly unknown[]): Promise<SqliteAnswer> {
+    return new Promise((resolve, reject) => {
+      if (this.hasEnded) {
+        reject(gone('the thread of the database has ended'));
+        return;
+      }
+      const id = ++this.requests;
+      this.waiting.set(id, { resolve, reject });
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+      this.thread.postMessage({ id, text, parameters } satisfies SqliteRequest);
+    });
+  }
+
+  private receive(reply: SqliteReply): void {
+    const waiting = this.waiting.get(reply.id);
+    this.waiting.delete(reply.id);
+    if ('answer' in reply) {
+      waiting?.resolve(reply.answer);
+    } else {
+      waiting?.reject(this.errorOf(reply.error));
+    }
+  }
+
+  private errorOf({
+    message,
+    code,
+    name,
+    isInUse,
+  }: Extract<SqliteReply, { error: unknown }>['error']): Error {
+    if (isInUse) {
+      return new StoreInUseError(this.file);
+    }
+    return name === StoreSetupError.name
+      ? new StoreSetupError(message)
+      : Object.assign(new Error(message), { code });
+  }
+
+  private failAll(error: Error): void {
+    this.hasEnded = true;
+    this.waiting.forEach(({ reject }) => reject(error));
+    this.waiting.clear();
+  }
+}
+
+/** The code by which SQLite itself says that it cannot reach the file. */
+function gone(message: string): Error {
+  return Object.assign(new Error(message), { code: 'SQLITE_IOERR' });
+}
+
+/** A thread runs compiled code only: from the sources, as tests have it, that is found in `dist`. */
+function threadFile(): URL {
+  const beside = new URL('./sqlite-thread.js', import.meta.url);
+  return existsSync(beside) ? beside : new URL('../../dist/store/sqlite-thread.js', import.meta.url);
+}
