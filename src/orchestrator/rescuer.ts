@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable, Logger } from '@nestjs/common';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
@@ -18,6 +19,9 @@ const SWEEP_INTERVAL = 'rescuer';
 const SWEEP_MS = 5_000;
 /** A queued task may be on its way between the broker and the window for this long before it counts as missing. */
 const MISSING_AFTER_MS = 30_000;
+/** At the beginning of a term: how often, and how closely, workers are asked what they hold. */
+const EARLY_LOOKS = 4;
+const EARLY_LOOK_MS = 1_000;
 /** In how many different heartbeats in a row a worker must lack a task that it was given. */
 const HEARTBEATS_WITHOUT = 2;
 
@@ -36,6 +40,8 @@ export class Rescuer {
   /** Differences between ledger and record that the last sweep saw. */
   private doubted = new Set<string>();
   private sweeping: Promise<void> | null = null;
+  private early: Promise<void> = Promise.resolve();
+  private term = new AbortController();
 
   constructor(
     private readonly store: ExecutionStore,
@@ -53,6 +59,12 @@ export class Rescuer {
   start(): void {
     this.lacking.clear();
     this.doubted.clear();
+    this.term = new AbortController();
+    this.early = this.lookEarly(this.term.signal).catch((error: Error) => {
+      if (!this.term.signal.aborted) {
+        this.logger.warn(`the look at what workers hold failed: ${error.message}`);
+      }
+    });
     const interval = setInterval(() => {
       this.sweeping ??= this.sweep()
         .catch((error: Error) => this.logger.warn(`the sweep failed: ${error.message}`))
@@ -64,10 +76,23 @@ export class Rescuer {
   }
 
   async stop(): Promise<void> {
+    this.term.abort();
     if (this.scheduler.doesExist('interval', SWEEP_INTERVAL)) {
       this.scheduler.deleteInterval(SWEEP_INTERVAL);
     }
-    await this.sweeping;
+    await Promise.all([this.sweeping, this.early]);
+  }
+
+  /**
+   * What the leader before us wrote down as assigned and did not send anymore: the next heartbeats would show it, but
+   * they may be far off, and its slots are taken meanwhile. A registration says as much as a heartbeat.
+   */
+  private async lookEarly(signal: AbortSignal): Promise<void> {
+    for (let look = 0; look < EARLY_LOOKS; look++) {
+      await this.workers.meetThePool();
+      await delay(EARLY_LOOK_MS, undefined, { signal });
+      await this.requeueUndelivered();
+    }
   }
 
   private async sweep(): Promise<void> {
