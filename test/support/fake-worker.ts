@@ -68,6 +68,7 @@ export class FakeWorker extends AmqpClient {
   private readonly tasks: FakeTask[] = [];
   private beating: NodeJS.Timeout | null = null;
   private lastAssignmentSeq = 0;
+  private readonly held = new Set<string>();
   /** Of each message with tasks: how many of them are not acked. */
   private readonly unacked = new Map<ConsumeMessage, number>();
   /** Of each message with tasks, in the order in which they came. */
@@ -119,6 +120,7 @@ export class FakeWorker extends AmqpClient {
       incarnation,
       slots,
       supportedNodeTypes: NODE_TYPES,
+      heldExecutionIds: [...this.held],
       ...(takesBatches !== undefined && { takesBatches }),
     });
     await this.say('worker.registration', message);
@@ -138,7 +140,8 @@ export class FakeWorker extends AmqpClient {
   }
 
   /** The message goes with the last of its tasks. */
-  ack({ delivery }: FakeTask): void {
+  ack({ task, delivery }: FakeTask): void {
+    this.held.delete(task.executionId);
     const left = this.unacked.get(delivery)! - 1;
     this.unacked.set(delivery, left);
     if (left === 0) {
@@ -170,6 +173,7 @@ export class FakeWorker extends AmqpClient {
       const body = JSON.parse(message.content.toString()) as TaskMessage | TaskBatchMessage;
       const tasks = 'tasks' in body ? body.tasks : [body];
       this.messages.push({ type, tasks: tasks.length });
+      tasks.forEach(({ executionId }) => this.held.add(executionId));
       this.unacked.set(message, tasks.length);
       const { redelivered } = message.fields;
       this.tasks.push(...tasks.map((task) => ({ task, redelivered, delivery: message })));
@@ -181,7 +185,8 @@ export class FakeWorker extends AmqpClient {
 
   private async beat(): Promise<void> {
     const { workerId, incarnation, lastAssignmentSeq } = this;
-    const beat = heartbeat({ workerId, incarnation, lastAssignmentSeq });
+    const heldExecutionIds = [...this.held];
+    const beat = heartbeat({ workerId, incarnation, lastAssignmentSeq, heldExecutionIds });
     await this.say('worker.heartbeat', beat).catch(() => undefined);
   }
 
