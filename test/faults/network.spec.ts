@@ -48,8 +48,8 @@ describe('the network between our processes and the broker', () => {
 
   it('is cut right after a publish, before its confirm: published again, run and recorded once', async () => {
     await startOrchestrator();
-    // Without a worker the task goes to the ready queue …
-    const waiting = { executionId: 'cut-after-ready', ...delayFlow(10) };
+    // What comes due goes to the ready queue …
+    const waiting = { executionId: 'cut-after-ready', ...delayFlow(10, { delayMs: 200 }) };
     const cuts = [toOrchestrator.cutAfter(waiting.executionId)];
     const answered = system.api.submit(waiting);
     await cuts[0];
