@@ -22,10 +22,13 @@ describe('tasks that wait with the leader, on record only', () => {
     const leader = await system.leaderIndex();
     const api = system.apis[leader]!;
     const ids = await Promise.all(Array.from({ length: WAITING }, () => api.submit(delayFlow(1))));
-    const { body } = await api.get('/orchestrator/health');
-    expect(body.queues.find(({ priority }: { priority?: string }) => priority === 'normal').depth).toBe(
-      WAITING,
-    );
+    // Depths are half a second old at most.
+    await system.until('all of them show in the depth', async () => {
+      const { body } = await api.get('/orchestrator/health');
+      return (
+        body.queues.find(({ priority }: { priority?: string }) => priority === 'normal').depth === WAITING
+      );
+    });
     return { leader, ids };
   };
 
