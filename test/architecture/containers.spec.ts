@@ -63,8 +63,8 @@ describe('docker-compose.yml', () => {
   });
 
   it('starts a service only when what it needs is healthy', () => {
-    expect(rabbitmq.healthcheck?.test).toBeDefined();
-    expect(postgres.healthcheck?.test).toBeDefined();
+    expect(rabbitmq.healthcheck?.test).toContain('rabbitmq-diagnostics');
+    expect(postgres.healthcheck?.test).toContain('pg_isready');
     expect(orchestrator.depends_on).toEqual({
       rabbitmq: { condition: 'service_healthy' },
       postgres: { condition: 'service_healthy' },

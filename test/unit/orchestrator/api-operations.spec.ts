@@ -430,7 +430,7 @@ describe('OpenAPI', () => {
       expect([name, validate.errors]).toEqual([name, null]);
     };
     Object.keys(components.schemas).forEach((name) =>
-      expect(ajv.getSchema(`api:#/components/schemas/${name}`)).toBeDefined(),
+      expect(ajv.getSchema(`api:#/components/schemas/${name}`)).toBeInstanceOf(Function),
     );
     check('FlowExecution', EXECUTE_EXAMPLE);
     check('Batch', BATCH_EXAMPLE);
