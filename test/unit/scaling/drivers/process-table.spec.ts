@@ -1,9 +1,13 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { basename } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { processTable, startTimeOf } from '../../../../src/scaling/drivers/process-table.js';
 
 const NOBODY = 2 ** 22 + 1;
+
+const programOf = (pid: number): string =>
+  basename(execFileSync('ps', ['-o', 'comm=', '-p', String(pid)], { encoding: 'utf8' }).trim());
 
 describe.each([process.platform, 'darwin'] as const)('the process table (as on %s)', (platform) => {
   const table = processTable(platform);
@@ -16,7 +20,8 @@ describe.each([process.platform, 'darwin'] as const)('the process table (as on %
       const times = table.startTimes([...pids, NOBODY]);
       expect([...times.keys()].toSorted()).toEqual(pids.toSorted());
       expect(times.get(child.pid!)).toMatch(/\d/);
-      expect(times.get(child.pid!)).not.toBe(times.get(process.pid));
+      // The first of all began more than a second earlier, which is as exactly as `ps` tells it.
+      expect(times.get(child.pid!)).not.toBe(table.startTimes([1]).get(1));
       expect(table.startTimes(pids)).toEqual(times);
     } finally {
       child.kill('SIGKILL');
@@ -26,12 +31,16 @@ describe.each([process.platform, 'darwin'] as const)('the process table (as on %
   });
 
   it('does not count a process that has ended, and that its parent has not noticed', async () => {
-    // The shell starts one that ends at once, and becomes a program that never looks after it.
-    const parent = spawn('/bin/sh', ['-c', '/bin/sleep 0 & echo $!; exec /bin/sleep 60']);
+    // The shell starts one that ends with the input, and becomes a program that never looks after it.
+    const parent = spawn('/bin/sh', ['-c', 'exec 3<&0; /bin/cat <&3 & echo $!; exec /bin/sleep 60']);
     try {
       const [said] = (await once(parent.stdout, 'data')) as [Buffer];
       const pid = Number(String(said));
       const deadline = Date.now() + 10_000;
+      // A shell would look after it: only once it is the other program may the child end.
+      while (programOf(parent.pid!) !== 'sleep' && Date.now() < deadline) await new Promise(setImmediate);
+      expect(programOf(parent.pid!)).toBe('sleep');
+      parent.stdin.end();
       while (table.startTimes([pid]).size > 0 && Date.now() < deadline) await new Promise(setImmediate);
       expect(table.startTimes([pid])).toEqual(new Map());
       // It is there all the same.
