@@ -22,7 +22,8 @@ const STORE_RETRY_MS = 500;
 
 /**
  * Puts what became of an attempt on record, once: every write is a compare-and-set on execution, attempt and worker,
- * batched while the one before is under way. After that, and whether or not the record took it, the slot is free.
+ * batched while the one before is under way. The slot is free as soon as the worker has said that it is done with the
+ * task, so the next assignment shares a commit with this end; whether the record takes the end changes nothing there.
  */
 @Injectable()
 export class Recorder {
@@ -56,9 +57,11 @@ export class Recorder {
    */
   async record(report: TaskReport, workerId: string, result: string | null): Promise<void> {
     const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
+    if (report.kind === 'started') {
+      return this.starts.add(task);
+    }
+    this.free(task);
     switch (report.kind) {
-      case 'started':
-        return this.starts.add(task);
       case 'completed':
         return this.finish(task, 'completed', report, result, null);
       case 'cancelled':
@@ -74,22 +77,20 @@ export class Recorder {
 
   /** The worker is gone. @param mayHaveStarted then the attempt counts */
   async lost(task: HeldTaskRef, mayHaveStarted: boolean, reason: string): Promise<void> {
-    if (!mayHaveStarted) {
-      return this.handedBack(task, null);
+    if (mayHaveStarted) {
+      const message = `worker ${task.workerId} was lost: ${reason}`;
+      await this.failed(task, null, { code: 'worker_lost', message, retryable: true });
+    } else {
+      await this.handedBack(task, null);
     }
-    const error: Failure = {
-      code: 'worker_lost',
-      message: `worker ${task.workerId} was lost: ${reason}`,
-      retryable: true,
-    };
-    await this.failed(task, null, error);
+    // Not before it is on record: a recovery that fails half-way goes by what is held.
+    this.free(task);
   }
 
   private async failed(task: HeldTaskRef, report: TaskReport | null, error: Failure): Promise<void> {
     const record = await this.persist(() => this.store.get(task.executionId));
     if (!record || record.attempt !== task.attempt) {
-      this.settle(task, false);
-      return;
+      return this.stale(task);
     }
     const end = afterFailure(failedAttempt(record, error), this.config.retryTiersMs, Math.random());
     switch (end.kind) {
@@ -138,34 +139,33 @@ export class Recorder {
       this.metrics.recorded(state, durationMs);
       this.countFor(task.workerId, state, durationMs ?? 0);
       this.completions.ended(task.executionId);
+    } else {
+      this.stale(task);
     }
-    this.settle(task, recorded);
   }
 
   private async retry(retry: Retry): Promise<void> {
-    const recorded = await this.retries(retry);
-    this.settle(retry, recorded);
+    if (!(await this.retries(retry))) {
+      this.stale(retry);
+    }
     this.stager.kick();
   }
 
   private async requeue(requeue: Requeue): Promise<void> {
-    const recorded = await this.requeues(requeue);
-    this.settle(requeue, recorded);
+    if (!(await this.requeues(requeue))) {
+      this.stale(requeue);
+    }
     this.stager.kick();
   }
 
+  private stale({ executionId, attempt, workerId }: HeldTaskRef): void {
+    this.logger.debug(`attempt ${attempt} of ${executionId} on ${workerId} is stale: not recorded`);
+  }
+
   /** Frees the slot, if it is this attempt on this worker that has it. */
-  private settle(task: HeldTaskRef, recorded: boolean): void {
-    if (!recorded) {
-      this.logger.debug(
-        `attempt ${task.attempt} of ${task.executionId} on ${task.workerId} is stale: not recorded`,
-      );
-    }
+  private free({ executionId, attempt, workerId }: HeldTaskRef): void {
     const { pool } = this.workers;
-    if (
-      pool.ledger.find(task.executionId)?.workerId === task.workerId &&
-      pool.release(task.executionId, task.attempt)
-    ) {
+    if (pool.ledger.find(executionId)?.workerId === workerId && pool.release(executionId, attempt)) {
       this.workers.emit('capacity');
     }
   }

@@ -30,8 +30,8 @@ const ANNOUNCE_AFTER_MS = 25;
 export class Outbox {
   private readonly logger = new Logger(Outbox.name);
   private readonly flights: SingleFlight<string, void>;
-  /** Tasks that run and have not been announced, oldest first: JSON text of their report by execution and attempt. */
-  private readonly unannounced = new Map<string, { text: string; sinceMs: number }>();
+  /** Tasks that run and have not been announced, oldest first: by execution and attempt. */
+  private readonly unannounced = new Map<string, { report: TaskReport; sinceMs: number }>();
   private announceTimer: NodeJS.Timeout | null = null;
   private sent = 0;
   private abandoned = false;
@@ -45,10 +45,7 @@ export class Outbox {
 
   /** Says that a task runs, if it still does in a moment. */
   started(report: TaskReport): void {
-    this.unannounced.set(keyOf(report.executionId, report.attempt), {
-      text: JSON.stringify(report),
-      sinceMs: performance.now(),
-    });
+    this.unannounced.set(keyOf(report.executionId, report.attempt), { report, sinceMs: performance.now() });
     this.announceTimer ??= setTimeout(() => this.announce(), ANNOUNCE_AFTER_MS);
   }
 
@@ -72,14 +69,14 @@ export class Outbox {
   private announce(): void {
     this.announceTimer = null;
     const now = performance.now();
-    for (const [key, { text, sinceMs }] of this.unannounced) {
+    for (const [key, { report, sinceMs }] of this.unannounced) {
       const restMs = sinceMs + ANNOUNCE_AFTER_MS - now;
       if (restMs > 0) {
         this.announceTimer = setTimeout(() => this.announce(), restMs);
         return;
       }
       this.unannounced.delete(key);
-      this.flights.add(text).catch((error: Error) => this.logger.debug(error.message));
+      this.flights.add(JSON.stringify(report)).catch((error: Error) => this.logger.debug(error.message));
     }
   }
 

@@ -11,6 +11,7 @@ import { HIGHEST_ATTEMPT, ID_PATTERN } from '../queue/contracts/flow.js';
 import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
 import { decodeTasks, type ReceivedTask } from '../queue/contracts/wire.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
+import { type AbortSource, LazyAbort } from './engine/lazy-abort.js';
 import type { FlowOutcome } from './engine/run-flow.js';
 import type { Outbox } from './outbox.js';
 
@@ -21,7 +22,7 @@ export interface TaskRunnerOptions {
   maxConcurrentFlows: number;
   resultLimitBytes: number;
   outbox: Outbox;
-  run: (task: TaskMessage, signal: AbortSignal) => Promise<FlowOutcome>;
+  run: (task: TaskMessage, signal: AbortSource) => Promise<FlowOutcome>;
 }
 
 interface Held {
@@ -30,7 +31,7 @@ interface Held {
   /** The newest that it came in: only the tag of that one can be acked. */
   parcel: Parcel;
   task: TaskMessage;
-  controller: AbortController;
+  abort: LazyAbort;
   isRunning: boolean;
 }
 
@@ -109,7 +110,7 @@ export class TaskRunner {
       attempt,
       parcel,
       task,
-      controller: new AbortController(),
+      abort: new LazyAbort(),
       isRunning: false,
     };
     this.held.set(key, held);
@@ -130,7 +131,7 @@ export class TaskRunner {
     const key = keyOf(executionId, attempt);
     const held = this.held.get(key);
     if (held?.isRunning) {
-      held.controller.abort('cancelled' satisfies StopReason);
+      held.abort.abort('cancelled' satisfies StopReason);
     } else if (held && this.unqueue(held)) {
       void this.report(held, { kind: 'cancelled' });
     } else if (!held && !this.ended.has(key)) {
@@ -150,7 +151,7 @@ export class TaskRunner {
   stopRunning(): void {
     for (const held of this.held.values()) {
       if (held.isRunning) {
-        held.controller.abort('handed_back' satisfies StopReason);
+        held.abort.abort('handed_back' satisfies StopReason);
       }
     }
   }
@@ -175,16 +176,16 @@ export class TaskRunner {
   private async run(held: Held): Promise<void> {
     this.running++;
     held.isRunning = true;
-    const { executionId, attempt, controller, task } = held;
+    const { executionId, attempt, abort, task } = held;
     const startedAt = new Date().toISOString();
     const startMs = performance.now();
     this.options.outbox.started({ executionId, attempt, kind: 'started', startedAt });
-    const outcome = await this.options.run(task, controller.signal);
+    const outcome = await this.options.run(task, abort);
     held.isRunning = false;
     this.running--;
     this.pump();
     await this.report(held, {
-      ...endOf(outcome, controller.signal.reason as StopReason | undefined),
+      ...endOf(outcome, abort.reason as StopReason | undefined),
       startedAt,
       finishedAt: new Date().toISOString(),
       durationMs: Math.round((performance.now() - startMs) * 1_000) / 1_000,

@@ -16,6 +16,7 @@ import { TASK_TYPE, type TaskMessage, TASKS_TYPE } from '../queue/contracts/task
 import { decode, HEADERS, type Messages, WIRE_VERSION } from '../queue/contracts/wire.js';
 import { Names } from '../queue/topology.js';
 import { DEFAULT_EXPRESSION_LIMITS, Expressions } from './engine/expressions.js';
+import type { AbortSource } from './engine/lazy-abort.js';
 import { NodeSlots } from './engine/node-slots.js';
 import { type FlowOutcome, runFlow } from './engine/run-flow.js';
 import { NodeCatalog } from './node-catalog.js';
@@ -229,7 +230,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
     }
   }
 
-  private run(task: TaskMessage, signal: AbortSignal): Promise<FlowOutcome> {
+  private run(task: TaskMessage, signal: AbortSource): Promise<FlowOutcome> {
     return runFlow(task, this.catalog.registry, {
       signal,
       timeoutMs: task.timeoutMs,

@@ -92,6 +92,8 @@ export class WorkerPool {
             tasksFailed: 0,
             busyMs: 0,
             lastPick: 0,
+            tieBreak: 0,
+            place: -1,
             currentWeight: 0,
           };
     worker.signature = signatureOf(registration.supportedNodeTypes);

@@ -34,6 +34,10 @@ export interface WorkerRecord {
   busyMs: number;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
+  /** Drawn anew whenever it gets or loses a task: by what `least_busy` chooses among equals. */
+  tieBreak: number;
+  /** Where it is in its group's heap; -1 = it is not. */
+  place: number;
   /** Current weight of smooth weighted round robin. */
   currentWeight: number;
 }

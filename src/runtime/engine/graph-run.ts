@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import type { Failure, NodeTimelineEntry } from '../../queue/contracts/reports.js';
 import type {
   ExecutionIdentity,
@@ -9,6 +8,7 @@ import type {
 } from '../nodes/node-handler.js';
 import type { Expressions } from './expressions.js';
 import { compileGraph, type Edge, type Graph, type GraphNode } from './graph.js';
+import { type AbortSource, LazyAbort } from './lazy-abort.js';
 import type { NodeSlots } from './node-slots.js';
 import { outputOf, type TryOutcome, tryNode } from './node-try.js';
 import { Readiness } from './readiness.js';
@@ -21,7 +21,7 @@ export interface RunScope {
   inputs: Record<string, unknown>;
   /** What the node id is appended to: `<executionId>:`, inside a `map` `<executionId>:<mapId>[<index>]:`. */
   keyPrefix: string;
-  signal: AbortSignal;
+  signal: AbortSource;
   handlers: NodeHandlers;
   slots: NodeSlots;
   expressions: Expressions;
@@ -50,7 +50,7 @@ interface Try {
   run: NodeRun;
   holdsSlot: boolean;
   timedOut: boolean;
-  controller?: AbortController;
+  abort?: LazyAbort;
   timer?: NodeJS.Timeout;
 }
 
@@ -64,7 +64,7 @@ const MAX_SNOOZE_MS = 86_400_000;
  */
 class GraphRun {
   private readonly readiness: Readiness;
-  private readonly controller = new AbortController();
+  private readonly abort = new LazyAbort();
   private readonly completed = new Map<number, NodeCompleted>();
   private readonly outputs = Object.create(null) as Record<string, unknown>;
   private readonly running = new Set<Try>();
@@ -84,8 +84,6 @@ class GraphRun {
     private readonly conclude: (outcome: GraphOutcome) => void,
   ) {
     this.readiness = new Readiness(graph);
-    // Every running node may listen, a thousand at a time: that is no leak.
-    setMaxListeners(0, this.controller.signal);
   }
 
   start(): void {
@@ -152,13 +150,13 @@ class GraphRun {
     run.startedAt ??= new Date().toISOString();
     const started: Try = { run, holdsSlot, timedOut: false };
     this.running.add(started);
-    const signal = this.signalFor(started);
+    const abort = this.abortFor(started);
     const { flowNode } = run.node;
     void tryNode(run.node, this.inputOf(run.node), {
-      ...this.scope,
+      run: this.scope,
       outputs: this.outputs,
       idempotencyKey: this.scope.keyPrefix + flowNode.id,
-      signal,
+      abort,
       graphRunner: (flow) => {
         const graph = compileGraph(flow);
         return (item, index, itemSignal) =>
@@ -172,19 +170,18 @@ class GraphRun {
     return { ...this.scope, inputs: { item, index }, keyPrefix, signal, record: undefined };
   }
 
-  /** The run's own signal, unless the node has a time-out: then one for this try alone. */
-  private signalFor(started: Try): AbortSignal {
+  /** The run's own, unless the node has a time-out: then one for this try alone. */
+  private abortFor(started: Try): LazyAbort {
     const { timeoutMs } = started.run.node.flowNode;
-    if (timeoutMs === undefined) return this.controller.signal;
-    const controller = new AbortController();
-    setMaxListeners(0, controller.signal);
-    started.controller = controller;
+    if (timeoutMs === undefined) return this.abort;
+    const abort = new LazyAbort();
+    started.abort = abort;
     started.timer = startTimer(timeoutMs, () => {
       started.timedOut = true;
       started.timer = startTimer(this.scope.graceMs, () => this.ended(started, { kind: 'cancelled' }));
-      controller.abort(new DOMException(timeoutMessage(timeoutMs), 'TimeoutError'));
+      abort.abort(new DOMException(timeoutMessage(timeoutMs), 'TimeoutError'));
     });
-    return controller.signal;
+    return abort;
   }
 
   private inputOf({ incoming }: GraphNode): unknown {
@@ -284,8 +281,8 @@ class GraphRun {
     }
     this.sleeping.clear();
     this.graceTimer = startTimer(this.scope.graceMs, () => this.abandon());
-    this.controller.abort(reason);
-    for (const { controller } of this.running) controller?.abort(this.controller.signal.reason);
+    this.abort.abort(reason);
+    for (const { abort } of this.running) abort?.abort(this.abort.reason);
   }
 
   /** Handlers that do not heed their signal are left alone: their slot is free again, their end is not heard. */

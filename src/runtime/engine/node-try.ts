@@ -11,18 +11,21 @@ import {
 import { evaluateSites, ExpressionError, type Expressions, isTruthy } from './expressions.js';
 import type { Edge, GraphNode } from './graph.js';
 import { NotJsonError, toJson } from './json-value.js';
+import type { LazyAbort } from './lazy-abort.js';
 
 /** What one try needs to know of its run. */
 export interface TryScope {
-  handlers: NodeHandlers;
-  expressions: Expressions;
-  execution: ExecutionIdentity;
-  inputs: Record<string, unknown>;
+  run: {
+    handlers: NodeHandlers;
+    expressions: Expressions;
+    execution: ExecutionIdentity;
+    inputs: Record<string, unknown>;
+    log: NodeLogger;
+  };
   /** Outputs so far, by node id: `$nodes`. */
   outputs: Record<string, unknown>;
   idempotencyKey: string;
-  signal: AbortSignal;
-  log: NodeLogger;
+  abort: LazyAbort;
   graphRunner(graph: FlowGraph): GraphRunner;
 }
 
@@ -49,7 +52,7 @@ export async function tryNode(node: GraphNode, input: unknown, scope: TryScope):
         );
     }
   } catch (error) {
-    return scope.signal.aborted ? { kind: 'cancelled' } : failureOf(error);
+    return scope.abort.aborted ? { kind: 'cancelled' } : failureOf(error);
   }
 }
 
@@ -58,16 +61,17 @@ async function runHandler(
   input: unknown,
   scope: TryScope,
 ): Promise<NodeOutcome> {
-  const { expressions, execution, inputs, signal } = scope;
-  const handler = scope.handlers.get(flowNode.type)!;
+  const { abort, run } = scope;
+  const { expressions, execution, handlers, inputs } = run;
+  const handler = handlers.get(flowNode.type)!;
   const known = { input, inputs, nodes: scope.outputs, execution };
   const evaluate = (text: string, root: unknown, variables?: Record<string, unknown>) =>
-    expressions.evaluate(text, root, { variables: { ...known, ...variables }, signal });
+    expressions.evaluate(text, root, { variables: { ...known, ...variables }, signal: abort.signal });
 
   let config: unknown = flowNode.config ?? {};
   if (sites.length > 0) {
     config = await evaluateSites(config, sites, (text) => evaluate(text, input));
-    const error = scope.handlers.checkConfig(flowNode, config);
+    const error = handlers.checkConfig(flowNode, config);
     if (error !== undefined) return { kind: 'failed', error };
   }
   return handler.run({
@@ -77,8 +81,10 @@ async function runHandler(
     inputs,
     execution,
     idempotencyKey: scope.idempotencyKey,
-    signal,
-    log: scope.log,
+    get signal() {
+      return abort.signal;
+    },
+    log: run.log,
     evaluate,
     graphRunner: scope.graphRunner,
   });
@@ -104,9 +110,9 @@ async function activeEdges(
 async function holds(
   when: string,
   output: unknown,
-  { expressions, inputs, signal }: TryScope,
+  { abort, run: { expressions, inputs } }: TryScope,
 ): Promise<boolean> {
-  return isTruthy(await expressions.evaluate(when, output, { variables: { inputs }, signal }));
+  return isTruthy(await expressions.evaluate(when, output, { variables: { inputs }, signal: abort.signal }));
 }
 
 export function outputOf({ output, ports }: NodeCompleted, { port }: Edge): unknown {

@@ -13,14 +13,14 @@ export interface Decided {
  * twice at most, however wide the join (after Kahn, 1962).
  */
 export class Readiness {
-  private readonly undecided: Int32Array;
-  private readonly reached: Uint8Array;
-  private readonly active: Uint8Array;
+  private readonly undecided: number[];
+  private readonly reached: boolean[];
+  private readonly active: boolean[];
 
   constructor(private readonly graph: Graph) {
-    this.undecided = Int32Array.from(graph.nodes, ({ incoming }) => incoming.length);
-    this.reached = new Uint8Array(graph.nodes.length);
-    this.active = new Uint8Array(graph.edges.length);
+    this.undecided = graph.nodes.map(({ incoming }) => incoming.length);
+    this.reached = graph.nodes.map(() => false);
+    this.active = graph.edges.map(() => false);
   }
 
   roots(): GraphNode[] {
@@ -28,7 +28,7 @@ export class Readiness {
   }
 
   isActive(edge: Edge): boolean {
-    return this.active[edge.index] === 1;
+    return this.active[edge.index]!;
   }
 
   /** The node ended, and `activeEdges` are those of its outgoing edges that carry its output on. */
@@ -39,10 +39,10 @@ export class Readiness {
       for (const edge of next.outgoing) {
         const active = next === node && activeEdges.has(edge);
         const target = this.graph.nodes[edge.to]!;
-        if (active) this.active[edge.index] = this.reached[edge.to] = 1;
+        if (active) this.active[edge.index] = this.reached[edge.to] = true;
         const left = --this.undecided[edge.to]!;
         if (left > 0) continue;
-        if (this.reached[edge.to] === 1) decided.ready.push(target);
+        if (this.reached[edge.to]) decided.ready.push(target);
         else {
           decided.skipped.push(target);
           ended.push(target);

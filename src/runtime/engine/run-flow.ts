@@ -1,10 +1,10 @@
-import { setMaxListeners } from 'node:events';
 import type { FlowGraph } from '../../queue/contracts/flow.js';
 import type { Failure, NodeTimelineEntry } from '../../queue/contracts/reports.js';
 import type { ExecutionIdentity, GraphOutcome, NodeHandlers, NodeLogger } from '../nodes/node-handler.js';
 import { Expressions } from './expressions.js';
 import { compileGraph } from './graph.js';
 import { runGraph } from './graph-run.js';
+import { type AbortSource, LazyAbort } from './lazy-abort.js';
 import type { NodeSlots } from './node-slots.js';
 import { startTimer } from './timer.js';
 
@@ -16,7 +16,7 @@ export interface FlowRun extends ExecutionIdentity {
 
 export interface FlowRunOptions {
   /** Aborting it ends the run as `cancelled`; its `reason` says to the caller (and to handlers) what for. */
-  signal: AbortSignal;
+  signal: AbortSource;
   /** Longest run, in ms; beyond it the run has failed with `timeout`, not retryable. */
   timeoutMs: number;
   /** Shared by all flows of a worker: its `maxConcurrentNodes`. */
@@ -93,21 +93,20 @@ async function runChecked(
 /** Joins the caller's signal and the execution's time-out into one. */
 async function withinTime(
   { signal, timeoutMs }: FlowRunOptions,
-  run: (signal: AbortSignal) => Promise<GraphOutcome>,
+  run: (signal: AbortSource) => Promise<GraphOutcome>,
 ): Promise<GraphOutcome> {
-  const controller = new AbortController();
-  setMaxListeners(0, controller.signal);
+  const abort = new LazyAbort();
   const message = `the execution took longer than its limit of ${timeoutMs} ms`;
   let timedOut = false;
-  const forward = () => controller.abort(signal.reason);
+  const forward = () => abort.abort(signal.reason);
   const timer = startTimer(timeoutMs, () => {
-    timedOut = !controller.signal.aborted;
-    controller.abort(new DOMException(message, 'TimeoutError'));
+    timedOut = !abort.aborted;
+    abort.abort(new DOMException(message, 'TimeoutError'));
   });
   signal.addEventListener('abort', forward, { once: true });
   if (signal.aborted) forward();
   try {
-    const outcome = await run(controller.signal);
+    const outcome = await run(abort);
     if (!timedOut || outcome.kind !== 'cancelled') return outcome;
     return { kind: 'failed', error: { code: 'timeout', message, retryable: false } };
   } finally {

@@ -7,8 +7,6 @@ import { WorkerHeap } from './worker-heap.js';
  * are. Ties break at random: without that, equal workers would always be filled in the same order.
  */
 export class LeastBusy implements Strategy {
-  private readonly tieBreak = new WeakMap<WorkerRecord, number>();
-
   constructor(private readonly random: Random) {}
 
   createSelection(): Selection {
@@ -18,11 +16,11 @@ export class LeastBusy implements Strategy {
         return heap.size;
       },
       add: (worker) => {
-        this.tieBreak.set(worker, this.random());
+        worker.tieBreak = this.random();
         heap.add(worker);
       },
       touch: (worker) => {
-        this.tieBreak.set(worker, this.random());
+        worker.tieBreak = this.random();
         heap.touch(worker);
       },
       remove: (worker) => heap.remove(worker),
@@ -35,7 +33,7 @@ export class LeastBusy implements Strategy {
   }
 
   private readonly compare = (a: WorkerRecord, b: WorkerRecord): number =>
-    shareTaken(a) - shareTaken(b) || (this.tieBreak.get(a) ?? 0) - (this.tieBreak.get(b) ?? 0);
+    shareTaken(a) - shareTaken(b) || a.tieBreak - b.tieBreak;
 }
 
 function shareTaken(worker: WorkerRecord): number {

@@ -10,7 +10,6 @@ export type Precedes = (a: WorkerRecord, b: WorkerRecord) => number;
  */
 export class WorkerHeap implements Selection {
   private readonly heap: WorkerRecord[] = [];
-  private readonly position = new Map<WorkerRecord, number>();
 
   constructor(private readonly compare: Precedes) {}
 
@@ -19,29 +18,27 @@ export class WorkerHeap implements Selection {
   }
 
   add(worker: WorkerRecord): void {
-    if (this.position.has(worker)) {
+    if (worker.place >= 0) {
       this.touch(worker);
       return;
     }
     this.heap.push(worker);
-    this.position.set(worker, this.heap.length - 1);
     this.siftUp(this.heap.length - 1);
   }
 
   touch(worker: WorkerRecord): void {
-    const index = this.position.get(worker);
-    if (index !== undefined) {
-      this.siftDown(this.siftUp(index));
+    if (worker.place >= 0) {
+      this.siftDown(this.siftUp(worker.place));
     }
   }
 
   remove(worker: WorkerRecord): void {
-    const index = this.position.get(worker);
-    if (index === undefined) {
+    const index = worker.place;
+    if (index < 0) {
       return;
     }
     const last = this.heap.pop()!;
-    this.position.delete(worker);
+    worker.place = -1;
     if (last !== worker) {
       this.place(last, index);
       this.siftDown(this.siftUp(index));
@@ -89,6 +86,6 @@ export class WorkerHeap implements Selection {
 
   private place(worker: WorkerRecord, index: number): void {
     this.heap[index] = worker;
-    this.position.set(worker, index);
+    worker.place = index;
   }
 }
