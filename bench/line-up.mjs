@@ -1,5 +1,6 @@
 /** What is measured, and who takes part in which measure. */
 import { bareFastify } from './contestants/bare-fastify.mjs';
+import { barePromise } from './contestants/bare-promise.mjs';
 import { bullmq } from './contestants/bullmq.mjs';
 import { celery } from './contestants/celery.mjs';
 import { fastPathFloor } from './contestants/fast-path-floor.mjs';
@@ -17,7 +18,15 @@ import { memory } from './measures/memory.mjs';
 import { priority } from './measures/priority.mjs';
 import { singles } from './measures/singles.mjs';
 
-const PEERS = { bullmq, celery, graphile, nest: nestRmq, floor: fastPathFloor, fastify: bareFastify };
+const PEERS = {
+  bullmq,
+  celery,
+  graphile,
+  nest: nestRmq,
+  floor: fastPathFloor,
+  fastify: bareFastify,
+  promise: barePromise,
+};
 
 /** @typedef {keyof typeof PEERS} Peer */
 
@@ -29,12 +38,12 @@ const PEERS = { bullmq, celery, graphile, nest: nestRmq, floor: fastPathFloor, f
  */
 export const LINE_UP = [
   { measure: decisions, peers: [] },
-  { measure: batch, peers: ['bullmq', 'celery', 'graphile', 'nest', 'floor'] },
-  { measure: singles, peers: ['fastify'] },
-  { measure: chains, peers: ['bullmq'] },
-  { measure: latency, peers: ['bullmq', 'celery', 'nest', 'floor'] },
+  { measure: batch, peers: ['bullmq', 'celery', 'graphile', 'nest', 'floor', 'promise'] },
+  { measure: singles, peers: ['fastify', 'promise'] },
+  { measure: chains, peers: ['bullmq', 'promise'] },
+  { measure: latency, peers: ['bullmq', 'celery', 'nest', 'floor', 'promise'] },
   { measure: loadedLatency, peers: [] },
-  { measure: cpu, peers: ['bullmq', 'celery', 'graphile', 'nest', 'floor'] },
+  { measure: cpu, peers: ['bullmq', 'celery', 'graphile', 'nest', 'floor', 'promise'] },
   { measure: priority, peers: [] },
   { measure: memory, peers: [] },
   { measure: growth, peers: [] },

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHECKOUT } from '../../scripts/checkout.mjs';
+import { HEAP_FLAGS } from '../../scripts/heap-flags.mjs';
 import { freePort, waitUntil } from '../../scripts/processes.mjs';
 import { httpPool, postAll, request } from '../http-load.mjs';
 import { ownPackageVersion } from '../package-version.mjs';
@@ -71,7 +72,11 @@ export async function startProduct(surroundings, options) {
   const { store, workers = WORKERS, nodeArgs = () => [] } = options;
   const { home, remove, servers } = await makeHome(surroundings, options);
   const port = await freePort();
-  const launch = launcher(surroundings.processes, home, nodeArgs);
+  const argsOf = (/** @type {string} */ role) => [
+    ...(role === 'orchestrator' ? HEAP_FLAGS : []),
+    ...nodeArgs(role),
+  ];
+  const launch = launcher(surroundings.processes, home, argsOf);
   const orchestrator = await launch('orchestrator', ['main.js'], {
     PORT: String(port),
     DATA_DIR: home.dataDir,

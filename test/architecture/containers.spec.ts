@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { Ajv } from 'ajv';
 import { parse } from 'yaml';
+import { HEAP_FLAGS } from '../../scripts/heap-flags.mjs';
 
 const require = createRequire(import.meta.url);
 const { validate: lintDockerfile } = require('dockerfile-utils') as typeof import('dockerfile-utils');
@@ -35,6 +36,15 @@ function composeSchema(): Record<string, unknown> {
   );
 }
 
+describe('the flags of the heap', () => {
+  it('are the same in the image and for npm start', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    expect(scripts['start']).toBe(['node', ...HEAP_FLAGS, 'dist/main.js'].join(' '));
+    const [command] = read('Dockerfile').match(/^CMD .*$/m)!;
+    expect(JSON.parse(command.slice('CMD '.length))).toEqual(['node', ...HEAP_FLAGS, 'dist/main.js']);
+  });
+});
+
 describe('docker-compose.yml', () => {
   const compose = parse(read('docker-compose.yml')) as Compose;
   const { rabbitmq, postgres, orchestrator, worker } = compose.services as Record<
@@ -58,7 +68,7 @@ describe('docker-compose.yml', () => {
   it('runs RabbitMQ 4, PostgreSQL, two orchestrators and three workers', () => {
     expect(rabbitmq.image).toMatch(/^rabbitmq:4/);
     expect(postgres.image).toMatch(/^postgres:17/);
-    expect(orchestrator).toMatchObject({ command: ['node', 'dist/main.js'], deploy: { replicas: 2 } });
+    expect(orchestrator).toMatchObject({ command: ['node', ...HEAP_FLAGS, 'dist/main.js'], deploy: { replicas: 2 } });
     expect(worker).toMatchObject({ command: ['node', 'dist/worker.main.js'], deploy: { replicas: 3 } });
   });
 
