@@ -1,6 +1,16 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { type ExecutionRecord, ExecutionStore } from '../store/execution-store.js';
 import { SingleFlight } from '../queue/single-flight.js';
+import { Shutdown } from './api/shutdown.js';
+
+/** One who waits for the end of an execution. */
+export interface Wait {
+  /** Resolves to the ended execution, or to null when the time is over or nobody waits any more. */
+  readonly ended: Promise<ExecutionRecord | null>;
+  /** Looks at the record now: for an execution that may have ended before. */
+  look(): void;
+  giveUp(): void;
+}
 
 type Waiter = (record: ExecutionRecord | null) => void;
 
@@ -18,48 +28,55 @@ export class Completions implements OnApplicationShutdown {
   private readonly reads: SingleFlight<string, ExecutionRecord | null>;
   private timer: NodeJS.Timeout | null = null;
 
-  constructor(store: ExecutionStore) {
+  constructor(store: ExecutionStore, shutdown: Shutdown) {
     this.reads = new SingleFlight(async (ids) => {
       const records = new Map((await store.ended(ids)).map((record) => [record.executionId, record]));
       return ids.map((id) => records.get(id) ?? null);
     });
+    shutdown.signal.addEventListener('abort', () => this.giveUpAll(), { once: true });
   }
 
-  /** @returns the ended execution, or null if it has not ended within `waitMs` */
-  wait(executionId: string, waitMs: number, signal?: AbortSignal): Promise<ExecutionRecord | null> {
-    if (signal?.aborted) {
-      return Promise.resolve(null);
-    }
-    return new Promise((resolve) => {
+  /** Begins to wait, best before the execution is submitted: then its end cannot come before. */
+  wait(executionId: string, waitMs: number): Wait {
+    let done: Waiter = () => undefined;
+    const ended = new Promise<ExecutionRecord | null>((resolve) => {
       const waiters = this.waiters.get(executionId) ?? new Set();
-      const done: Waiter = (record) => {
+      done = (record) => {
         clearTimeout(timeout);
-        signal?.removeEventListener('abort', giveUp);
         waiters.delete(done);
-        if (waiters.size === 0) {
+        if (waiters.size === 0 && this.waiters.get(executionId) === waiters) {
           this.waiters.delete(executionId);
         }
         resolve(record);
       };
-      const giveUp = (): void => done(null);
-      const timeout = setTimeout(giveUp, waitMs);
-      signal?.addEventListener('abort', giveUp, { once: true });
+      const timeout = setTimeout(() => done(null), waitMs);
       this.waiters.set(executionId, waiters.add(done));
-      this.timer ??= setInterval(() => void this.poll(), POLL_MS);
-      // It may have ended before anybody waited.
-      void this.answer(executionId);
     });
+    this.timer ??= setInterval(() => void this.poll(), POLL_MS);
+    return { ended, look: () => void this.answer(executionId), giveUp: () => done(null) };
   }
 
-  /** This replica has just recorded the end of it. */
-  ended(executionId: string): void {
-    if (this.waiters.has(executionId)) {
+  /** Of these executions, those whose end somebody here waits for. */
+  awaited(executions: readonly { executionId: string }[]): Set<string> {
+    const ids = executions.map(({ executionId }) => executionId);
+    return new Set(this.waiters.size === 0 ? [] : ids.filter((id) => this.waiters.has(id)));
+  }
+
+  /** This replica has just recorded the end of it. @param record null = it has not been read */
+  ended(executionId: string, record: ExecutionRecord | null): void {
+    if (record) {
+      this.tell(executionId, record);
+    } else if (this.waiters.has(executionId)) {
       void this.answer(executionId);
     }
   }
 
   onApplicationShutdown(): void {
     clearInterval(this.timer ?? undefined);
+    this.giveUpAll();
+  }
+
+  private giveUpAll(): void {
     [...this.waiters.values()].flatMap((waiters) => [...waiters]).forEach((done) => done(null));
   }
 
@@ -76,10 +93,14 @@ export class Completions implements OnApplicationShutdown {
     try {
       const record = await this.reads.add(executionId);
       if (record) {
-        this.waiters.get(executionId)?.forEach((done) => done(record));
+        this.tell(executionId, record);
       }
     } catch (error) {
       this.logger.debug(`the end of ${executionId} could not be read: ${(error as Error).message}`);
     }
+  }
+
+  private tell(executionId: string, record: ExecutionRecord): void {
+    [...(this.waiters.get(executionId) ?? [])].forEach((done) => done(record));
   }
 }

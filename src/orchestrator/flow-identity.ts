@@ -21,10 +21,16 @@ export function idOfKey(key: string): string {
   return isValidId(key) ? key : `idem-${hash('sha256', key).slice(0, 32)}`;
 }
 
-/** SHA-256, hex, of the request without its `executionId`; key order and white space make no difference. */
-export function requestHash(message: object): string {
-  const { executionId: _, ...rest } = message as { executionId?: unknown };
-  return hash('sha256', canonicalJson(rest));
+/**
+ * SHA-256, hex, of the request without its `executionId`; key order and white space make no difference.
+ * @param canonicalFlow of its `flowData`, where that is known already
+ */
+export function requestHash(
+  message: object,
+  canonicalFlow = canonicalJson((message as { flowData?: unknown }).flowData),
+): string {
+  const { executionId: _, flowData: __, ...rest } = message as { executionId?: unknown; flowData?: unknown };
+  return hash('sha256', `${canonicalJson(rest)}${canonicalFlow}`);
 }
 
 /**
@@ -39,9 +45,11 @@ export function canonicalJson(value: unknown): string {
     return JSON.stringify(value);
   }
   const fields = value as Record<string, unknown>;
-  const members = Object.keys(fields)
-    .filter((key) => fields[key] !== undefined)
-    .toSorted()
-    .map((key) => `${JSON.stringify(key)}:${canonicalJson(fields[key])}`);
-  return `{${members.join(',')}}`;
+  let members = '';
+  for (const key of Object.keys(fields).toSorted()) {
+    if (fields[key] !== undefined) {
+      members += `${members === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(fields[key])}`;
+    }
+  }
+  return `{${members}}`;
 }

@@ -1,5 +1,4 @@
 import type { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
-import { checkFlow, requiredNodeTypes } from '../queue/contracts/flow-check.js';
 import type { RetryPolicy } from '../queue/contracts/flow.js';
 import type { FlowExecutionMessage } from '../queue/contracts/flow-execution.js';
 import { escapePointer, preview } from '../queue/contracts/schema-problems.js';
@@ -8,15 +7,13 @@ import type { NewExecution } from '../store/execution-store.js';
 import { faultsOf } from './api/validation.js';
 import { toFlowExecutionRequest } from './api/flow-execution.dto.js';
 import type { FieldProblem } from './api/problem.js';
+import type { CheckedFlow, FlowChecks } from './flow-checks.js';
 import { requestHash } from './flow-identity.js';
 
 /** What a request is measured against. */
 export type RequestLimits = Pick<
   OrchestratorConfigService,
   | 'bodyLimitBytes'
-  | 'flowMaxNodes'
-  | 'flowMaxConnections'
-  | 'flowMaxDepth'
   | 'executionTimeoutMs'
   | 'executionTimeoutMaxMs'
   | 'retryMaxAttempts'
@@ -26,6 +23,7 @@ export type RequestLimits = Pick<
 
 export interface RequestContext {
   limits: RequestLimits;
+  flows: FlowChecks;
   /** Node types that some live worker supports. */
   knownNodeTypes: ReadonlySet<string>;
   /** Epoch ms. */
@@ -54,16 +52,17 @@ export function toNewExecution(body: unknown, context: RequestContext): FlowRequ
     return refuse(shadows);
   }
   const message: FlowExecutionMessage = toFlowExecutionRequest(body);
+  const verdict = checkedFlow(message, context);
   const problems = [
     ...faultsOf(message),
-    ...flowProblems(message, context),
+    ...(verdict.ok ? [] : verdict.problems),
     ...labelProblems(message.labels),
     ...timeProblems(message, context),
   ];
-  if (problems.length > 0) {
+  if (problems.length > 0 || !verdict.ok) {
     return refuse(problems);
   }
-  return build(message, requestHash(body), context);
+  return build(message, verdict.flow, requestHash(body, verdict.flow.canonical), context);
 }
 
 /** class-validator asks an object for its constructor: a field of that name would choose the rules it is held to. */
@@ -86,9 +85,13 @@ function refuse(problems: FieldProblem[], tooLarge = false): FlowRequest {
   return { ok: false, tooLarge, problems };
 }
 
-function build(message: FlowExecutionMessage, hash: string, { limits, newId }: RequestContext): FlowRequest {
-  const { flowData, inputs = {} } = message;
-  const request = JSON.stringify({ flowData, inputs });
+function build(
+  message: FlowExecutionMessage,
+  flow: CheckedFlow,
+  hash: string,
+  { limits, newId }: RequestContext,
+): FlowRequest {
+  const request = `{"flowData":${flow.text},"inputs":${JSON.stringify(message.inputs ?? {})}}`;
   const sizeBytes = Buffer.byteLength(request);
   if (sizeBytes > limits.bodyLimitBytes) {
     const expected = `expected flowData and inputs of at most ${limits.bodyLimitBytes} bytes together`;
@@ -100,7 +103,7 @@ function build(message: FlowExecutionMessage, hash: string, { limits, newId }: R
       executionId: message.executionId ?? newId(),
       flowId: message.flowId,
       priority: message.priority ?? DEFAULT_PRIORITY,
-      requiredTypes: requiredNodeTypes(flowData).join(','),
+      requiredTypes: flow.nodeTypes.join(','),
       request,
       requestHash: hash,
       labels: message.labels ?? {},
@@ -115,27 +118,34 @@ function build(message: FlowExecutionMessage, hash: string, { limits, newId }: R
   };
 }
 
-function flowProblems(
+function checkedFlow(
   { flowData }: FlowExecutionMessage,
-  { limits, knownNodeTypes }: RequestContext,
-): FieldProblem[] {
+  { flows, limits, knownNodeTypes }: RequestContext,
+): { ok: true; flow: CheckedFlow } | { ok: false; problems: FieldProblem[] } {
   if (flowData === undefined || flowData === null) {
-    return []; // the envelope's own rules have said so
+    return { ok: false, problems: [] }; // the envelope's own rules say so
   }
-  const problems: FieldProblem[] = checkFlow(flowData, {
-    maxNodes: limits.flowMaxNodes,
-    maxConnections: limits.flowMaxConnections,
-    maxDepth: limits.flowMaxDepth,
-  }).map((problem) => ({ ...problem, pointer: `/flowData${problem.pointer}` }));
-  if (problems.length > 0 || limits.unknownNodeTypes === 'wait') {
-    return problems;
-  }
-  return requiredNodeTypes(flowData)
-    .filter((type) => !knownNodeTypes.has(type))
-    .map((type) => ({
-      pointer: '/flowData/nodes',
-      message: `expected node types that a live worker supports (${[...knownNodeTypes].toSorted().join(', ') || 'none at present'}), got "${type}"`,
+  const verdict = flows.check(flowData);
+  if (!verdict.ok) {
+    const problems = verdict.problems.map((problem) => ({
+      ...problem,
+      pointer: `/flowData${problem.pointer}`,
     }));
+    return { ok: false, problems };
+  }
+  const unknown =
+    limits.unknownNodeTypes === 'wait'
+      ? []
+      : verdict.flow.nodeTypes.filter((type) => !knownNodeTypes.has(type));
+  if (unknown.length === 0) {
+    return verdict;
+  }
+  const known = [...knownNodeTypes].toSorted().join(', ') || 'none at present';
+  const problems = unknown.map((type) => ({
+    pointer: '/flowData/nodes',
+    message: `expected node types that a live worker supports (${known}), got "${type}"`,
+  }));
+  return { ok: false, problems };
 }
 
 function labelProblems(labels: unknown): FieldProblem[] {

@@ -76,8 +76,11 @@ export class OrchestratorController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<SubmittedView | ExecutionView> {
     const options = readExecuteOptions({ waitMs, prefer, idempotencyKey }, this.config.waitLimitMs);
-    const signal = options.waitMs > 0 ? disconnected(reply) : undefined;
-    const { executionId, status, ended } = await this.orchestrator.executeFlow(body, { ...options, signal });
+    const { executionId, status, ended } = await this.orchestrator.executeFlow(body, {
+      ...options,
+      // There is nobody left to wait for.
+      onWait: (giveUp) => reply.raw.once('close', giveUp),
+    });
     reply.header('Location', `/orchestrator/executions/${executionId}`);
     if (options.preferenceApplied !== undefined) {
       reply.header('Preference-Applied', options.preferenceApplied);
@@ -104,11 +107,4 @@ export class OrchestratorController {
     const items = readBatch(body, this.config.batchLimitItems);
     return toBatchView(await this.orchestrator.executeBatch(items));
   }
-}
-
-/** Aborted when the client goes before it has its answer: there is nobody left to wait for. */
-function disconnected(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
-  reply.raw.once('close', () => controller.abort());
-  return controller.signal;
 }

@@ -14,6 +14,7 @@ import {
 } from './api/problem.js';
 import { Shutdown } from './api/shutdown.js';
 import { Completions } from './completions.js';
+import { FlowChecks } from './flow-checks.js';
 import { idOfKey, uuidV7 } from './flow-identity.js';
 import { type RequestContext, toNewExecution } from './flow-request.js';
 import { Intake } from './intake.js';
@@ -23,8 +24,8 @@ export interface ExecuteOptions {
   idempotencyKey?: string;
   /** How long to wait for the end, ms; 0 (default) = not at all. */
   waitMs?: number;
-  /** Gives up waiting; the execution goes on. */
-  signal?: AbortSignal;
+  /** Told how to give up waiting, which the execution survives: to be called when the client goes. */
+  onWait?: (giveUp: () => void) => void;
 }
 
 export interface Submitted {
@@ -47,6 +48,7 @@ const CHECKING_TURN_MS = 10;
 @Injectable()
 export class OrchestratorService {
   private readonly logger = new Logger(OrchestratorService.name);
+  private readonly flows: FlowChecks;
 
   constructor(
     private readonly config: OrchestratorConfigService,
@@ -54,7 +56,13 @@ export class OrchestratorService {
     private readonly completions: Completions,
     private readonly workers: WorkerManagementService,
     private readonly shutdown: Shutdown,
-  ) {}
+  ) {
+    this.flows = new FlowChecks({
+      maxNodes: config.flowMaxNodes,
+      maxConnections: config.flowMaxConnections,
+      maxDepth: config.flowMaxDepth,
+    });
+  }
 
   /**
    * Accepts one flow. `message` is a parsed body that nobody has checked yet (see `FlowExecutionMessage`).
@@ -62,8 +70,22 @@ export class OrchestratorService {
    */
   async executeFlow(message: unknown, options: ExecuteOptions = {}): Promise<ExecuteOutcome> {
     this.refuseIfClosed();
-    const submitted = await this.submit(this.check(message, options.idempotencyKey), options.idempotencyKey);
-    return { ...submitted, ended: await this.waitForEnd(submitted.executionId, options) };
+    const execution = this.check(message, options.idempotencyKey);
+    const { waitMs = 0, idempotencyKey, onWait } = options;
+    if (waitMs === 0) {
+      return { ...(await this.submit(execution, idempotencyKey)), ended: null };
+    }
+    const wait = this.completions.wait(execution.executionId, waitMs);
+    onWait?.(wait.giveUp);
+    try {
+      const submitted = await this.submit(execution, idempotencyKey);
+      if (submitted.status !== 'accepted') {
+        wait.look();
+      }
+      return { ...submitted, ended: endOf(await wait.ended) };
+    } finally {
+      wait.giveUp();
+    }
   }
 
   /** Accepts many flows, each on its own: one answer per item, in order. */
@@ -101,6 +123,7 @@ export class OrchestratorService {
   private check(message: unknown, idempotencyKey?: string): NewExecution {
     const context: RequestContext = {
       limits: this.config,
+      flows: this.flows,
       knownNodeTypes: this.config.unknownNodeTypes === 'reject' ? this.workers.knownNodeTypes() : new Set(),
       now: Date.now(),
       newId: () => (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey)),
@@ -142,16 +165,11 @@ export class OrchestratorService {
       throw unknownOutcome(away, identity, AWAY_RETRY_AFTER_S);
     }
   }
+}
 
-  private async waitForEnd(executionId: string, options: ExecuteOptions): Promise<ExecutionRecord | null> {
-    const { waitMs = 0, signal } = options;
-    if (waitMs === 0) {
-      return null;
-    }
-    const signals = signal ? [signal, this.shutdown.signal] : [this.shutdown.signal];
-    const record = await this.completions.wait(executionId, waitMs, AbortSignal.any(signals));
-    return record && isTerminal(record.state) ? record : null;
-  }
+/** An execution may have been replayed since it ended. */
+function endOf(record: ExecutionRecord | null): ExecutionRecord | null {
+  return record && isTerminal(record.state) ? record : null;
 }
 
 function isOfKey(executionId: string, idempotencyKey?: string): boolean {

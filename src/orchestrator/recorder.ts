@@ -37,7 +37,7 @@ export class Recorder {
     private readonly config: OrchestratorConfigService,
     private readonly store: ExecutionStore,
     private readonly workers: WorkerManagementService,
-    private readonly completions: Completions,
+    completions: Completions,
     private readonly leadership: Leadership,
     private readonly stager: Stager,
     private readonly metrics: Metrics,
@@ -46,7 +46,11 @@ export class Recorder {
       await this.persist(() => store.markRunning(items));
       return items.map((): void => undefined);
     });
-    this.ends = this.flightOf((items) => store.finish(items));
+    this.ends = this.flightOf(async (items) => {
+      const recorded = await store.finish(items, completions.awaited(items));
+      recorded.forEach((record, executionId) => completions.ended(executionId, record));
+      return recorded;
+    });
     this.retries = this.flightOf((items) => store.retryLater(items));
     this.requeues = this.flightOf((items) => store.requeue(items));
   }
@@ -138,7 +142,6 @@ export class Recorder {
     if (recorded) {
       this.metrics.recorded(state, durationMs);
       this.countFor(task.workerId, state, durationMs ?? 0);
-      this.completions.ended(task.executionId);
     } else {
       this.stale(task);
     }
@@ -182,7 +185,9 @@ export class Recorder {
    * A batched write that answers of each item whether the record took it. If the record cannot take the batch, each
    * item is tried on its own, so that one that is broken does not stop its neighbours.
    */
-  private flightOf<T extends { executionId: string }>(write: (items: T[]) => Promise<Set<string>>): Write<T> {
+  private flightOf<T extends { executionId: string }>(
+    write: (items: T[]) => Promise<{ has(executionId: string): boolean }>,
+  ): Write<T> {
     const flight = new SingleFlight<T, boolean | Error>(async (items) => {
       try {
         const ids = await this.persist(() => write(items));

@@ -49,9 +49,13 @@ export abstract class ExecutionStore {
   /**
    * `complete`, `fail`, `bury` or `abort`, by `state`. The attempt and the worker must match: a stale attempt's
    * result is not recorded. An `abort` without an error records the reason that the cancel was asked for with.
-   * @returns the ids recorded now
+   * @param wanted ids whose whole record is asked for, which saves reading it afterwards
+   * @returns the ids recorded now, each with its record if that was asked for
    */
-  abstract finish(ends: FinishedAttempt[]): Promise<Set<string>>;
+  abstract finish(
+    ends: FinishedAttempt[],
+    wanted?: ReadonlySet<string>,
+  ): Promise<Map<string, ExecutionRecord | null>>;
 
   /**
    * `retry`: the ended attempt moves to `pastAttempts`, `availableAt` = now + `delayMs`. An execution whose cancel was

@@ -97,8 +97,11 @@ class KyselyExecutionStore extends ExecutionStore {
   markRunning(tasks: HeldTaskRef[]): Promise<void> {
     return this.transitions.markRunning(tasks);
   }
-  finish(ends: FinishedAttempt[]): Promise<Set<string>> {
-    return this.transitions.finish(ends);
+  finish(
+    ends: FinishedAttempt[],
+    wanted?: ReadonlySet<string>,
+  ): Promise<Map<string, ExecutionRecord | null>> {
+    return this.transitions.finish(ends, wanted);
   }
   retryLater(retries: Retry[]): Promise<Set<string>> {
     return this.transitions.retryLater(retries);

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type {
   Assignment,
+  ExecutionRecord,
   FinishedAttempt,
   HeldTaskRef,
   ParkedReason,
@@ -11,7 +12,7 @@ import type {
 import { type Row, type RowShape, rowShape } from './dialect.js';
 import { appendAttempt, startOfAttempt } from './attempt-sql.js';
 import { LEADER_LEASE } from './leases.js';
-import { inOrder, storableJson, toJson } from './rows.js';
+import { inOrder, RECORD_COLUMNS, type RecordRow, storableJson, toJson, toRecord } from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { endOf, isIn, mayDo, mayEndAs } from './transition-sql.js';
 import { TRANSITIONS } from './transitions.js';
@@ -37,6 +38,8 @@ const ENDED_ROW = rowShape({
   duration_ms: 'double precision',
   entry: 'text',
 });
+
+const WHOLE_ROW = sql<RecordRow>`${sql.join(RECORD_COLUMNS.map((column) => sql.ref(`executions.${column}`)))}`;
 
 /** The same task, held by the same worker: what every write about an attempt checks. */
 const sameTask = sql`executions.execution_id = given.execution_id and executions.attempt = given.attempt`;
@@ -84,13 +87,28 @@ export class TransitionWrites {
   }
 
   /** `complete`, `fail`, `abort` or `bury`. */
-  finish(ends: FinishedAttempt[]): Promise<Set<string>> {
-    return this.update(FINISHED_ROW, inOrder(ends).map(finishedRow), {
+  async finish(
+    ends: FinishedAttempt[],
+    wanted: ReadonlySet<string> = new Set(),
+  ): Promise<Map<string, ExecutionRecord | null>> {
+    const change: Change<{ execution_id: string }> = {
       set: sql`state = given.state, started_at = ${startOfAttempt}, finished_at = clock.now, duration_ms = given.duration_ms,
         error = case when given.state = ${endOf('abort')} then coalesce(given.error, executions.cancel_error) else given.error end,
         timeline = given.timeline, result = given.result`,
       where: sql`${sameHolder} and ${mayEndAs('given.state')}`,
-    });
+    };
+    if (ends.length === 0) return new Map();
+    const rows = inOrder(ends).map(finishedRow);
+    if (wanted.size === 0) {
+      const changed = await this.session.run((db) => this.updateIn(db, FINISHED_ROW, rows, change));
+      return new Map([...changed].map((id) => [id, null]));
+    }
+    const whole = await this.session.run((db) =>
+      this.changeIn(db, FINISHED_ROW, rows, { ...change, returning: WHOLE_ROW }),
+    );
+    return new Map(
+      whole.map((row) => [row.execution_id, wanted.has(row.execution_id) ? toRecord(row) : null]),
+    );
   }
 
   retryLater(retries: Retry[]): Promise<Set<string>> {
@@ -148,21 +166,33 @@ export class TransitionWrites {
   }
 
   private async updateIn(db: Executor, shape: RowShape, rows: Row[], change: Change): Promise<Set<string>> {
+    const changed = await this.changeIn(db, shape, rows, change);
+    return new Set(changed.map((row) => row.execution_id));
+  }
+
+  private async changeIn<T extends { execution_id: string }>(
+    db: Executor,
+    shape: RowShape,
+    rows: Row[],
+    change: Change<T>,
+  ): Promise<T[]> {
     const { dialect } = this.session;
     const lock = rows.length > 1 ? dialect.lockGiven : null;
-    const { rows: changed } = await sql<{ execution_id: string }>`
+    const { rows: changed } = await sql<T>`
       with clock as materialized (select ${dialect.now()} as now), given as (${dialect.rows(shape, rows)})
         ${change.with === undefined ? sql`` : sql`, ${change.with}`} ${lock === null ? sql`` : sql`, ${lock}`}
       update executions set ${change.set}
       from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} ${lock === null ? sql`` : sql`, locked`}
       where ${change.where} ${lock === null ? sql`` : sql`and locked.execution_id = given.execution_id`}
-      returning executions.execution_id`.execute(db);
-    return new Set(changed.map((row) => row.execution_id));
+      returning ${change.returning ?? sql`executions.execution_id`}`.execute(db);
+    return changed;
   }
 }
 
 /** What an update of a batch does, in terms of `executions`, `given` (the batch) and `clock.now`. */
-interface Change {
+interface Change<T extends { execution_id: string } = { execution_id: string }> {
+  /** Default: the id. */
+  returning?: RawBuilder<T>;
   with?: RawBuilder<unknown>;
   from?: RawBuilder<unknown>;
   set: RawBuilder<unknown>;

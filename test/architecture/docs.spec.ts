@@ -6,6 +6,7 @@ import { OrchestratorVariables, WorkerVariables } from '../../src/config/config.
 import { readVariables } from '../../src/config/read-variables.js';
 import { variablesOf } from '../../src/config/variable.js';
 import { API_CONTROLLERS } from '../../src/orchestrator/api/api.providers.js';
+import { FlowChecks } from '../../src/orchestrator/flow-checks.js';
 import { toNewExecution } from '../../src/orchestrator/flow-request.js';
 import { WAITING_CODES } from '../../src/orchestrator/waiting-reason.js';
 import { checkFlow } from '../../src/queue/contracts/flow-check.js';
@@ -150,6 +151,7 @@ describe('flows', () => {
   it.each(requests)('$file: $text … would be accepted', ({ request }) => {
     const checked = toNewExecution(request, {
       limits: DEFAULTS,
+      flows: new FlowChecks(FLOW_LIMITS),
       knownNodeTypes: new Set(registry.types),
       now: Date.now(),
       newId: () => 'new',

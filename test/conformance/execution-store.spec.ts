@@ -142,6 +142,27 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(found.items.map((summary) => summary.executionId)).toEqual([item!.executionId]);
     });
 
+    it('answers with an end the whole record of those that are asked for', async () => {
+      const items = Array.from({ length: 3 }, () =>
+        newExecution({ labels: { a: 'b' }, workerId: 'worker-1' }),
+      );
+      await store.accept(items);
+      const [one, two, three] = items.map(({ executionId }) => ({
+        executionId,
+        attempt: 1,
+        workerId: 'worker-1',
+      }));
+      const stale = { ...three!, attempt: 2 };
+      const wanted = new Set([one!.executionId, three!.executionId]);
+      const recorded = await store.finish(
+        [one!, two!, stale].map((task) => finished(task)),
+        wanted,
+      );
+      expect([...recorded.keys()].toSorted()).toEqual([one!.executionId, two!.executionId].toSorted());
+      expect(recorded.get(one!.executionId)).toEqual(await recordOf(store, one!.executionId));
+      expect(recorded.get(two!.executionId)).toBeNull();
+    });
+
     it('takes 1,000 items in a batch through all their states', async () => {
       const items = Array.from({ length: 1_000 }, () => newExecution({ labels: { batch: 'big' } }));
       expect(await store.accept(items)).toEqual(items.map(() => ({ kind: 'created' })));
@@ -170,7 +191,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(await store.accept([])).toEqual([]);
       await store.markQueued([]);
       await store.addDeadLetters([]);
-      expect(await store.finish([])).toEqual(new Set());
+      expect(await store.finish([])).toEqual(new Map());
       expect(await store.retryLater([])).toEqual(new Set());
       expect(await store.replay([])).toEqual(new Set());
       expect(await store.ended([])).toEqual([]);

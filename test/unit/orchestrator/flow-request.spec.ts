@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { assert, jsonValue, property } from 'fast-check';
+import type { FlowLimits } from '../../../src/queue/contracts/flow-check.js';
 import {
   canonicalJson,
   idOfKey,
@@ -7,12 +8,17 @@ import {
   requestHash,
   uuidV7,
 } from '../../../src/orchestrator/flow-identity.js';
+import { FlowChecks } from '../../../src/orchestrator/flow-checks.js';
 import { type RequestContext, toNewExecution } from '../../../src/orchestrator/flow-request.js';
 import { CONFIG } from './support/api-app.js';
 
 const NOW = Date.parse('2026-11-21T12:00:00.000Z');
-const context = (limits: Partial<RequestContext['limits']> = {}): RequestContext => ({
+const context = (
+  limits: Partial<RequestContext['limits']> = {},
+  flows: Partial<FlowLimits> = {},
+): RequestContext => ({
   limits: { ...CONFIG, ...limits },
+  flows: new FlowChecks({ maxNodes: 10, maxConnections: 10, maxDepth: 1, ...flows }),
   knownNodeTypes: new Set(['delay']),
   now: NOW,
   newId: () => 'made-here',
@@ -145,7 +151,7 @@ describe('toNewExecution', () => {
     expect(toNewExecution({ ...body, labels: many }, context())).toMatchObject({
       problems: [{ limit: 'maxLabels' }],
     });
-    expect(toNewExecution(body, context({ flowMaxNodes: 1 }))).toMatchObject({
+    expect(toNewExecution(body, context({}, { maxNodes: 1 }))).toMatchObject({
       problems: [{ pointer: '/flowData/nodes', limit: 'maxNodes' }],
     });
     expect(
