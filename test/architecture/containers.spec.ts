@@ -68,7 +68,10 @@ describe('docker-compose.yml', () => {
   it('runs RabbitMQ 4, PostgreSQL, two orchestrators and three workers', () => {
     expect(rabbitmq.image).toMatch(/^rabbitmq:4/);
     expect(postgres.image).toMatch(/^postgres:17/);
-    expect(orchestrator).toMatchObject({ command: ['node', ...HEAP_FLAGS, 'dist/main.js'], deploy: { replicas: 2 } });
+    expect(orchestrator).toMatchObject({
+      command: ['node', ...HEAP_FLAGS, 'dist/main.js'],
+      deploy: { replicas: 2 },
+    });
     expect(worker).toMatchObject({ command: ['node', 'dist/worker.main.js'], deploy: { replicas: 3 } });
   });
 
