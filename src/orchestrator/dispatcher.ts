@@ -1,8 +1,8 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import type { Priority } from '../queue/priority.js';
-import type { RecordedTask, TaskEnvelope } from '../queue/task-encoding.js';
-import { ExecutionStore } from '../store/execution-store.js';
+import { encodeTask, type RecordedTask, type TaskEnvelope } from '../queue/task-encoding.js';
+import { ExecutionStore, type TaskContent } from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Metrics } from './api/metrics.js';
@@ -153,11 +153,12 @@ export class Dispatcher {
 
   private async assign(choices: Choice[]): Promise<void> {
     const { pool } = this.workers;
-    let assigned: Set<string>;
+    let assigned: Map<string, TaskContent | null>;
     try {
       assigned = await this.store.assign(
         this.leadership.epoch,
         choices.map(({ held }) => held),
+        new Set(choices.flatMap(({ task }) => (task.content === null ? [task.executionId] : []))),
       );
     } catch (error) {
       this.logger.warn(`assignments could not be recorded: ${(error as Error).message}`);
@@ -171,14 +172,17 @@ export class Dispatcher {
       this.track(this.ready.refuse(task));
     }
     this.ready.moved(taken.map(({ task }) => task));
-    this.send(taken);
+    this.send(taken, assigned);
   }
 
   /** Does not wait for the broker's confirms: the next pass may begin. Each source is acked after its own. */
-  private send(choices: Choice[]): void {
+  private send(choices: Choice[], contents: ReadonlyMap<string, TaskContent | null>): void {
     const now = performance.now();
     choices.forEach(({ task }) => this.metrics.assigned(now - task.sinceMs));
-    const assigned = choices.map(({ task, held }) => ({ task, content: task.content, held }));
+    const assigned = choices.map(({ task, held }) => {
+      const content = task.content ?? encodeTask({ ...task, ...contents.get(task.executionId)! });
+      return { task, content, held };
+    });
     for (const { parcel, done } of this.sender.sendAll(assigned)) {
       this.track(done.then(() => parcel.forEach(({ task }) => this.ready.settle(task))));
     }

@@ -84,13 +84,14 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     for (const task of tasks) {
       const { executionId, attempt, requiredTypes, solo, priority } = task;
       this.own.set(keyOf(task), { executionId, attempt });
-      this.windows[priority].push({
+      const window = this.windows[priority];
+      window.push({
         executionId,
         attempt,
         requiredTypes,
         solo,
         priority,
-        content: encodeTask(task),
+        content: window.takesContent ? encodeTask(task) : null,
         delivery: null,
         sinceMs,
       });

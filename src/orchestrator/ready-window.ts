@@ -5,8 +5,8 @@ import type { TaskEnvelope } from '../queue/task-encoding.js';
 /** A task that waits with the dispatcher for a slot. */
 export interface WaitingTask extends TaskEnvelope {
   priority: Priority;
-  /** The bytes of its `TaskMessage`. */
-  content: Buffer;
+  /** The bytes of its `TaskMessage`; null where the record alone has them: they come with its assignment. */
+  content: Buffer | null;
   /** Its unacked message from a ready queue; null for one that came straight from intake and is on record only. */
   delivery: Delivery | null;
   /** Since when it waits here, by our monotonic clock, ms. */
@@ -14,8 +14,9 @@ export interface WaitingTask extends TaskEnvelope {
 }
 
 /** What intake may leave here without a message on the broker, a priority: bounds the memory of a backlog. */
-const OWN_LIMIT = 10_000;
-const OWN_LIMIT_BYTES = 16 * 1_048_576;
+const OWN_LIMIT = 30_000;
+/** Of these, so many bytes with their content: the rest is a few hundred bytes each. */
+const OWN_CONTENT_BYTES = 1_048_576;
 /** Just after it was full, what the broker sends for what was acked is still on its way here. */
 const REFILL_MS = 250;
 
@@ -58,7 +59,12 @@ export class ReadyWindow {
 
   /** Intake may leave a task here: it comes after everything that waits already, and there is room. */
   get takesOwn(): boolean {
-    return this.showsAll && this.own < OWN_LIMIT && this.ownBytes < OWN_LIMIT_BYTES;
+    return this.showsAll && this.own < OWN_LIMIT;
+  }
+
+  /** A task that intake leaves here now may bring its content. */
+  get takesContent(): boolean {
+    return this.ownBytes < OWN_CONTENT_BYTES;
   }
 
   /** Of those that wait unacked. */
@@ -176,7 +182,7 @@ export class ReadyWindow {
   private count(task: WaitingTask, by: 1 | -1): void {
     if (task.delivery === null) {
       this.own += by;
-      this.ownBytes += by * task.content.length;
+      this.ownBytes += by * (task.content?.length ?? 0);
     } else {
       this.delivered += by;
     }

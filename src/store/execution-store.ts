@@ -39,9 +39,14 @@ export abstract class ExecutionStore {
   /**
    * `assign`, fenced: nothing is written unless `epoch` is the lease's current one. Skips executions that are
    * cancelled meanwhile, expired or at another attempt. Clears parking.
-   * @returns the ids that are now assigned
+   * @param wanted ids of which more is asked for than whether they were assigned
+   * @returns the ids that are now assigned, each with what its task says if that was asked for
    */
-  abstract assign(epoch: number, assignments: Assignment[]): Promise<Set<string>>;
+  abstract assign(
+    epoch: number,
+    assignments: Assignment[],
+    wanted?: ReadonlySet<string>,
+  ): Promise<Map<string, TaskContent | null>>;
 
   /** `start`. */
   abstract markRunning(tasks: HeldTaskRef[]): Promise<void>;
@@ -286,6 +291,15 @@ export interface AttemptRecord {
   startedAt: number | null;
   finishedAt: number | null;
   error: Failure | null;
+}
+
+/** The part of a task that stays the same from attempt to attempt. */
+export interface TaskContent {
+  flowId: string;
+  maxAttempts: number;
+  timeoutMs: number;
+  /** JSON text of `{flowData, inputs}`. */
+  request: string;
 }
 
 export interface ExecutionRecord {

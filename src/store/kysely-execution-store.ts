@@ -26,6 +26,7 @@ import {
   type Retry,
   type ScalingChange,
   type ScalingRecord,
+  type TaskContent,
   type TaskRef,
 } from './execution-store.js';
 import { Leases } from './leases.js';
@@ -91,8 +92,12 @@ class KyselyExecutionStore extends ExecutionStore {
   markQueued(tasks: TaskRef[]): Promise<void> {
     return this.transitions.markQueued(tasks);
   }
-  assign(epoch: number, assignments: Assignment[]): Promise<Set<string>> {
-    return this.transitions.assign(epoch, assignments);
+  assign(
+    epoch: number,
+    assignments: Assignment[],
+    wanted?: ReadonlySet<string>,
+  ): Promise<Map<string, TaskContent | null>> {
+    return this.transitions.assign(epoch, assignments, wanted);
   }
   markRunning(tasks: HeldTaskRef[]): Promise<void> {
     return this.transitions.markRunning(tasks);

@@ -7,12 +7,21 @@ import type {
   ParkedReason,
   Requeue,
   Retry,
+  TaskContent,
   TaskRef,
 } from './execution-store.js';
 import { type Row, type RowShape, rowShape } from './dialect.js';
 import { appendAttempt, startOfAttempt } from './attempt-sql.js';
 import { LEADER_LEASE } from './leases.js';
-import { inOrder, RECORD_COLUMNS, type RecordRow, storableJson, toJson, toRecord } from './rows.js';
+import {
+  type ExecutionRow,
+  inOrder,
+  RECORD_COLUMNS,
+  type RecordRow,
+  storableJson,
+  toJson,
+  toRecord,
+} from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { endOf, isIn, mayDo, mayEndAs } from './transition-sql.js';
 import { TRANSITIONS } from './transitions.js';
@@ -39,7 +48,21 @@ const ENDED_ROW = rowShape({
   entry: 'text',
 });
 
-const WHOLE_ROW = sql<RecordRow>`${sql.join(RECORD_COLUMNS.map((column) => sql.ref(`executions.${column}`)))}`;
+type TaskContentRow = Pick<
+  ExecutionRow,
+  'execution_id' | 'flow_id' | 'max_attempts' | 'timeout_ms' | 'request'
+>;
+
+const NONE: ReadonlySet<string> = new Set();
+const ONLY_ID = columnsOf<{ execution_id: string }>(['execution_id']);
+const TASK_CONTENT = columnsOf<TaskContentRow>([
+  'execution_id',
+  'flow_id',
+  'max_attempts',
+  'timeout_ms',
+  'request',
+]);
+const WHOLE_ROW = columnsOf<RecordRow>(RECORD_COLUMNS);
 
 /** The same task, held by the same worker: what every write about an attempt checks. */
 const sameTask = sql`executions.execution_id = given.execution_id and executions.attempt = given.attempt`;
@@ -64,11 +87,15 @@ export class TransitionWrites {
     });
   }
 
-  async assign(epoch: number, assignments: Assignment[]): Promise<Set<string>> {
+  assign(
+    epoch: number,
+    assignments: Assignment[],
+    wanted: ReadonlySet<string> = NONE,
+  ): Promise<Map<string, TaskContent | null>> {
     // The lease is read with a lock: once another replica has a higher epoch, no write of a lower one can commit.
     const fence = sql`fence as materialized (
       select 1 as held from leases where name = ${LEADER_LEASE} and epoch = ${epoch} ${this.session.dialect.forShare})`;
-    return this.update(HELD_ROW, inOrder(assignments).map(heldRow), {
+    const change: Change = {
       with: fence,
       from: sql`fence`,
       set: sql`state = ${endOf('assign')}, worker_id = given.worker_id, assigned_at = clock.now,
@@ -76,6 +103,11 @@ export class TransitionWrites {
       where: sql`${sameTask} and ${mayDo('assign')}
         and (executions.state <> 'retrying' or executions.available_at <= clock.now)
         and (executions.expires_at is null or executions.expires_at > clock.now)`,
+    };
+    return this.updateAndRead(HELD_ROW, inOrder(assignments).map(heldRow), change, {
+      wanted,
+      columns: TASK_CONTENT,
+      read: toTaskContent,
     });
   }
 
@@ -87,28 +119,21 @@ export class TransitionWrites {
   }
 
   /** `complete`, `fail`, `abort` or `bury`. */
-  async finish(
+  finish(
     ends: FinishedAttempt[],
-    wanted: ReadonlySet<string> = new Set(),
+    wanted: ReadonlySet<string> = NONE,
   ): Promise<Map<string, ExecutionRecord | null>> {
-    const change: Change<{ execution_id: string }> = {
+    const change: Change = {
       set: sql`state = given.state, started_at = ${startOfAttempt}, finished_at = clock.now, duration_ms = given.duration_ms,
         error = case when given.state = ${endOf('abort')} then coalesce(given.error, executions.cancel_error) else given.error end,
         timeline = given.timeline, result = given.result`,
       where: sql`${sameHolder} and ${mayEndAs('given.state')}`,
     };
-    if (ends.length === 0) return new Map();
-    const rows = inOrder(ends).map(finishedRow);
-    if (wanted.size === 0) {
-      const changed = await this.session.run((db) => this.updateIn(db, FINISHED_ROW, rows, change));
-      return new Map([...changed].map((id) => [id, null]));
-    }
-    const whole = await this.session.run((db) =>
-      this.changeIn(db, FINISHED_ROW, rows, { ...change, returning: WHOLE_ROW }),
-    );
-    return new Map(
-      whole.map((row) => [row.execution_id, wanted.has(row.execution_id) ? toRecord(row) : null]),
-    );
+    return this.updateAndRead(FINISHED_ROW, inOrder(ends).map(finishedRow), change, {
+      wanted,
+      columns: WHOLE_ROW,
+      read: toRecord,
+    });
   }
 
   retryLater(retries: Retry[]): Promise<Set<string>> {
@@ -165,8 +190,22 @@ export class TransitionWrites {
     return rows.length === 0 ? new Set() : this.session.run((db) => this.updateIn(db, shape, rows, change));
   }
 
+  /** Reads what is wanted with the write itself, which saves a round trip; the statement without it is the cheaper one. */
+  private async updateAndRead<R extends { execution_id: string }, T>(
+    shape: RowShape,
+    rows: Row[],
+    change: Change,
+    { wanted, columns, read }: { wanted: ReadonlySet<string>; columns: RawBuilder<R>; read: (row: R) => T },
+  ): Promise<Map<string, T | null>> {
+    if (wanted.size === 0) {
+      return new Map([...(await this.update(shape, rows, change))].map((id) => [id, null]));
+    }
+    const changed = await this.session.run((db) => this.changeIn(db, shape, rows, change, columns));
+    return new Map(changed.map((row) => [row.execution_id, wanted.has(row.execution_id) ? read(row) : null]));
+  }
+
   private async updateIn(db: Executor, shape: RowShape, rows: Row[], change: Change): Promise<Set<string>> {
-    const changed = await this.changeIn(db, shape, rows, change);
+    const changed = await this.changeIn(db, shape, rows, change, ONLY_ID);
     return new Set(changed.map((row) => row.execution_id));
   }
 
@@ -174,7 +213,8 @@ export class TransitionWrites {
     db: Executor,
     shape: RowShape,
     rows: Row[],
-    change: Change<T>,
+    change: Change,
+    returning: RawBuilder<T>,
   ): Promise<T[]> {
     const { dialect } = this.session;
     const lock = rows.length > 1 ? dialect.lockGiven : null;
@@ -184,19 +224,31 @@ export class TransitionWrites {
       update executions set ${change.set}
       from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} ${lock === null ? sql`` : sql`, locked`}
       where ${change.where} ${lock === null ? sql`` : sql`and locked.execution_id = given.execution_id`}
-      returning ${change.returning ?? sql`executions.execution_id`}`.execute(db);
+      returning ${returning}`.execute(db);
     return changed;
   }
 }
 
 /** What an update of a batch does, in terms of `executions`, `given` (the batch) and `clock.now`. */
-interface Change<T extends { execution_id: string } = { execution_id: string }> {
-  /** Default: the id. */
-  returning?: RawBuilder<T>;
+interface Change {
   with?: RawBuilder<unknown>;
   from?: RawBuilder<unknown>;
   set: RawBuilder<unknown>;
   where: RawBuilder<unknown>;
+}
+
+/** What a write answers. */
+function columnsOf<R>(columns: readonly (keyof R & string)[]): RawBuilder<R> {
+  return sql<R>`${sql.join(columns.map((column) => sql.ref(`executions.${column}`)))}`;
+}
+
+function toTaskContent(row: TaskContentRow): TaskContent {
+  return {
+    flowId: row.flow_id,
+    maxAttempts: row.max_attempts,
+    timeoutMs: row.timeout_ms,
+    request: row.request,
+  };
 }
 
 function taskRow({ executionId, attempt }: TaskRef): Row {

@@ -105,7 +105,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(record.availableAt! - record.createdAt).toBe(60_000);
       const { epoch } = await store.acquireLease('me', 60_000);
       const task = { executionId: 'a', attempt: 1, workerId: 'worker-1' };
-      expect(await store.assign(epoch, [task])).toEqual(new Set(['a']));
+      expect(await store.assign(epoch, [task])).toEqual(new Map([['a', null]]));
       expect(await recordOf(store, 'a')).toMatchObject({ state: 'assigned', availableAt: null });
     });
 
@@ -222,13 +222,20 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       const [queued, stale] = await queuedExecutions(store, 2);
       const fresh = newExecution();
       await store.accept([fresh]);
-      const assigned = await store.assign(epoch, [
+      const assignments = [
         { ...queued!, workerId: 'worker-1' },
         { executionId: stale!.executionId, attempt: 2, workerId: 'worker-1' },
         { executionId: fresh.executionId, attempt: 1, workerId: 'worker-2' },
         { executionId: 'unknown', attempt: 1, workerId: 'worker-2' },
-      ]);
-      expect(assigned).toEqual(new Set([queued!.executionId, fresh.executionId]));
+      ];
+      const wanted = new Set([fresh.executionId, stale!.executionId, 'unknown']);
+      const { flowId, maxAttempts, timeoutMs, request } = fresh;
+      expect(await store.assign(epoch, assignments, wanted)).toEqual(
+        new Map([
+          [queued!.executionId, null],
+          [fresh.executionId, { flowId, maxAttempts, timeoutMs, request }],
+        ]),
+      );
       const record = await recordOf(store, fresh.executionId);
       expect(record).toMatchObject({ state: 'assigned', workerId: 'worker-2', availableAt: null });
       expect(record.queuedAt).toBe(record.assignedAt);
@@ -271,7 +278,7 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
         { ...ended(waiting!), delayMs: 60_000 },
       ]);
       const again = [over!, waiting!].map((task) => ({ ...task, attempt: 2 }));
-      expect(await store.assign(epoch, again)).toEqual(new Set([over!.executionId]));
+      expect(await store.assign(epoch, again)).toEqual(new Map([[over!.executionId, null]]));
     });
 
     it('marks as running only what that worker holds at that attempt', async () => {

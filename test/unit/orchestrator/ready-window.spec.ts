@@ -84,9 +84,9 @@ describe('a ready window', () => {
     expect(window).toMatchObject({ showsAll: true, takesOwn: true });
   });
 
-  it('takes tasks of its own up to 10,000 or 16 MiB', () => {
+  it('takes tasks of its own up to 30,000, and with their content up to 1 MiB', () => {
     const many = clocked(4).window;
-    for (let index = 0; index < 10_000; index++) {
+    for (let index = 0; index < 30_000; index++) {
       expect(many.takesOwn).toBe(true);
       many.push(taskOf({ id: String(index) }));
     }
@@ -96,12 +96,15 @@ describe('a ready window', () => {
 
     const large = clocked(4).window;
     for (let index = 0; index < 16; index++) {
-      expect(large.takesOwn).toBe(true);
-      large.push(taskOf({ id: String(index), bytes: 1_048_576 }));
+      expect(large.takesContent).toBe(true);
+      large.push(taskOf({ id: String(index), bytes: 65_536 }));
     }
-    expect(large.takesOwn).toBe(false);
+    expect(large).toMatchObject({ takesContent: false, takesOwn: true });
+    large.push({ ...taskOf({ id: 'later' }), content: null });
     large.putBack(large.takeFirst(any)!);
-    expect(large.takesOwn).toBe(false);
+    expect(large.takesContent).toBe(false);
+    large.takeFirst(any);
+    expect(large.takesContent).toBe(true);
   });
 
   it('puts back before what came later, in whatever order they come back', () => {
