@@ -22,8 +22,8 @@ const LOOK_AGAIN_MS = 250;
 @Injectable()
 export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   readonly windows: Windows;
-  /** By `executionId:attempt`, the tasks that are here and, by the record, with nobody else. */
-  private readonly own = new Map<string, TaskRef>();
+  /** By execution, the tasks that are here and, by the record, with nobody else. */
+  private readonly own = new Map<string, WaitingTask>();
   private readonly logger = new Logger(ReadyQueues.name);
   private readonly consumers = new Map<Priority, Consumer>();
   private holdTimer: NodeJS.Timeout | null = null;
@@ -83,25 +83,27 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     const sinceMs = performance.now();
     for (const task of tasks) {
       const { executionId, attempt, requiredTypes, solo, priority } = task;
-      this.own.set(keyOf(task), { executionId, attempt });
       const window = this.windows[priority];
-      window.push({
+      const content = window.takesContent ? encodeTask(task) : null;
+      const waiting = {
         executionId,
         attempt,
         requiredTypes,
         solo,
         priority,
-        content: window.takesContent ? encodeTask(task) : null,
+        content,
         delivery: null,
         sinceMs,
-      });
+      };
+      this.own.set(executionId, waiting);
+      window.push(waiting);
     }
     this.emit('arrived');
   }
 
   /** It waits here without a message, so it must not be published however due it is. */
-  isOwn(task: TaskRef): boolean {
-    return this.own.has(keyOf(task));
+  isOwn({ executionId, attempt }: TaskRef): boolean {
+    return this.own.get(executionId)?.attempt === attempt;
   }
 
   /** All that wait here without a message. */
@@ -111,7 +113,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
 
   /** The record has them with a worker or parked: if they become due from now on, they have to be published. */
   moved(tasks: readonly WaitingTask[]): void {
-    tasks.forEach((task) => this.own.delete(keyOf(task)));
+    tasks.forEach((task) => this.forget(task));
   }
 
   /** False while the broker takes no messages: a task could not be passed on, so it waits here instead. */
@@ -131,9 +133,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
 
   /** The record has it with a worker, or waiting for another message: this one has done its work. */
   settle(task: WaitingTask): void {
-    if (task.delivery === null) {
-      this.own.delete(keyOf(task));
-    }
+    this.forget(task);
     task.delivery?.ack();
     this.windows[task.priority].settled(task);
   }
@@ -169,6 +169,12 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     } catch (error) {
       this.logger.warn(`${task.executionId} is looked at again: ${(error as Error).message}`);
       this.putBack([task]);
+    }
+  }
+
+  private forget(task: WaitingTask): void {
+    if (this.own.get(task.executionId) === task) {
+      this.own.delete(task.executionId);
     }
   }
 
@@ -209,10 +215,6 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
       }
     }
   }
-}
-
-function keyOf({ executionId, attempt }: TaskRef): string {
-  return `${executionId}:${attempt}`;
 }
 
 /** Whether the record still waits for this very message, so that acking it would lose the execution. */
