@@ -19,17 +19,17 @@ export interface CheckedFlow {
 
 export type FlowVerdict = { ok: true; flow: CheckedFlow } | { ok: false; problems: FlowProblem[] };
 
-/** Characters of all remembered flows, and of the longest one that is remembered. */
-const MEMORY = 1_048_576;
-const LONGEST = 65_536;
+/** Of all flows that are kept, and of the longest one that is. */
+const KEPT_CHARACTERS = 1_048_576;
+const LONGEST_CHARACTERS = 65_536;
 
 /**
- * Checks flows, and remembers those without faults by their text: most requests bring a flow that came before, with
- * other inputs, and looking it up costs the same however many nodes it has.
+ * Checks flows, and keeps those without faults by their text: most requests bring a flow that came before, with other
+ * inputs, and comparing texts is far cheaper than looking at nodes.
  */
 export class FlowChecks {
   private readonly known = new Map<string, CheckedFlow>();
-  private remembered = 0;
+  private keptCharacters = 0;
 
   constructor(private readonly limits: FlowLimits) {}
 
@@ -39,6 +39,9 @@ export class FlowChecks {
     const text = JSON.stringify(flowData) ?? '';
     const known = this.known.get(text);
     if (known !== undefined) {
+      // The newest is last, so that the first is the one that was not asked for longest.
+      this.known.delete(text);
+      this.known.set(text, known);
       return { ok: true, flow: known };
     }
     const problems = checkFlow(flowData, this.limits);
@@ -47,21 +50,25 @@ export class FlowChecks {
     }
     const nodeTypes = requiredNodeTypes(flowData as FlowData);
     const flow: CheckedFlow = { text, canonical: canonicalJson(flowData), nodeTypes };
-    if (text.length <= LONGEST) {
-      this.remember(flow);
+    if (text.length <= LONGEST_CHARACTERS) {
+      this.keep(flow);
     }
     return { ok: true, flow };
   }
 
-  private remember(flow: CheckedFlow): void {
+  private keep(flow: CheckedFlow): void {
     this.known.set(flow.text, flow);
-    this.remembered += flow.text.length;
-    for (const oldest of this.known.keys()) {
-      if (this.remembered <= MEMORY) {
+    this.keptCharacters += charactersOf(flow);
+    for (const oldest of this.known.values()) {
+      if (this.keptCharacters <= KEPT_CHARACTERS) {
         return;
       }
-      this.known.delete(oldest);
-      this.remembered -= oldest.length;
+      this.known.delete(oldest.text);
+      this.keptCharacters -= charactersOf(oldest);
     }
   }
+}
+
+function charactersOf({ text, canonical }: CheckedFlow): number {
+  return text.length + canonical.length;
 }

@@ -23,14 +23,13 @@ export function idOfKey(key: string): string {
 
 /**
  * SHA-256, hex, of the request without its `executionId`; key order and white space make no difference.
- * @param canonicalFlow of its `flowData`, where that is known already
+ * @param canonicalFlow canonical JSON of its `flowData`
  */
-export function requestHash(
-  message: object,
-  canonicalFlow = canonicalJson((message as { flowData?: unknown }).flowData),
-): string {
-  const { executionId: _, flowData: __, ...rest } = message as { executionId?: unknown; flowData?: unknown };
-  return hash('sha256', `${canonicalJson(rest)}${canonicalFlow}`);
+export function requestHash(message: object, canonicalFlow: string): string {
+  const { executionId: _, ...rest } = message as { executionId?: unknown };
+  const textOf = (key: string, value: unknown): string =>
+    key === 'flowData' ? canonicalFlow : canonicalJson(value);
+  return hash('sha256', canonicalObject(rest, textOf));
 }
 
 /**
@@ -44,12 +43,16 @@ export function canonicalJson(value: unknown): string {
   if (typeof value !== 'object' || value === null) {
     return JSON.stringify(value);
   }
-  const fields = value as Record<string, unknown>;
-  let members = '';
+  return canonicalObject(value, (_key, member) => canonicalJson(member));
+}
+
+function canonicalObject(fields: object, textOf: (key: string, value: unknown) => string): string {
+  const members: string[] = [];
   for (const key of Object.keys(fields).toSorted()) {
-    if (fields[key] !== undefined) {
-      members += `${members === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(fields[key])}`;
+    const value = (fields as Record<string, unknown>)[key];
+    if (value !== undefined) {
+      members.push(`${JSON.stringify(key)}:${textOf(key, value)}`);
     }
   }
-  return `{${members}}`;
+  return `{${members.join(',')}}`;
 }

@@ -145,6 +145,8 @@ export class Recorder {
     } else {
       this.stale(task);
     }
+    // Once more: the rescuer may have taken it again, as the record still had it there.
+    this.free(task);
   }
 
   private async retry(retry: Retry): Promise<void> {
@@ -167,8 +169,7 @@ export class Recorder {
 
   /** Frees the slot, if it is this attempt on this worker that has it. */
   private free({ executionId, attempt, workerId }: HeldTaskRef): void {
-    const { pool } = this.workers;
-    if (pool.ledger.find(executionId)?.workerId === workerId && pool.release(executionId, attempt)) {
+    if (this.workers.pool.release(executionId, attempt, workerId)) {
       this.workers.emit('capacity');
     }
   }

@@ -95,7 +95,7 @@ export class TaskSender {
         await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
       }
     }
-    held.forEach(({ executionId, attempt }) => this.workers.pool.release(executionId, attempt));
+    held.forEach((task) => this.workers.pool.release(task.executionId, task.attempt, task.workerId));
     this.stager.kick();
   }
 }

@@ -31,7 +31,7 @@ interface Held {
   /** The newest that it came in: only the tag of that one can be acked. */
   parcel: Parcel;
   task: TaskMessage;
-  abort: LazyAbort;
+  aborter: LazyAbort;
   isRunning: boolean;
 }
 
@@ -110,7 +110,7 @@ export class TaskRunner {
       attempt,
       parcel,
       task,
-      abort: new LazyAbort(),
+      aborter: new LazyAbort(),
       isRunning: false,
     };
     this.held.set(key, held);
@@ -131,7 +131,7 @@ export class TaskRunner {
     const key = keyOf(executionId, attempt);
     const held = this.held.get(key);
     if (held?.isRunning) {
-      held.abort.abort('cancelled' satisfies StopReason);
+      held.aborter.abort('cancelled' satisfies StopReason);
     } else if (held && this.unqueue(held)) {
       void this.report(held, { kind: 'cancelled' });
     } else if (!held && !this.ended.has(key)) {
@@ -151,7 +151,7 @@ export class TaskRunner {
   stopRunning(): void {
     for (const held of this.held.values()) {
       if (held.isRunning) {
-        held.abort.abort('handed_back' satisfies StopReason);
+        held.aborter.abort('handed_back' satisfies StopReason);
       }
     }
   }
@@ -176,16 +176,16 @@ export class TaskRunner {
   private async run(held: Held): Promise<void> {
     this.running++;
     held.isRunning = true;
-    const { executionId, attempt, abort, task } = held;
+    const { executionId, attempt, aborter, task } = held;
     const startedAt = new Date().toISOString();
     const startMs = performance.now();
     this.options.outbox.started({ executionId, attempt, kind: 'started', startedAt });
-    const outcome = await this.options.run(task, abort);
+    const outcome = await this.options.run(task, aborter);
     held.isRunning = false;
     this.running--;
     this.pump();
     await this.report(held, {
-      ...endOf(outcome, abort.reason as StopReason | undefined),
+      ...endOf(outcome, aborter.reason as StopReason | undefined),
       startedAt,
       finishedAt: new Date().toISOString(),
       durationMs: Math.round((performance.now() - startMs) * 1_000) / 1_000,

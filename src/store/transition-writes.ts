@@ -13,15 +13,7 @@ import type {
 import { type Row, type RowShape, rowShape } from './dialect.js';
 import { appendAttempt, startOfAttempt } from './attempt-sql.js';
 import { LEADER_LEASE } from './leases.js';
-import {
-  type ExecutionRow,
-  inOrder,
-  RECORD_COLUMNS,
-  type RecordRow,
-  storableJson,
-  toJson,
-  toRecord,
-} from './rows.js';
+import { type ExecutionRow, inOrder, RECORD_COLUMNS, storableJson, toJson, toRecord } from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { endOf, isIn, mayDo, mayEndAs } from './transition-sql.js';
 import { TRANSITIONS } from './transitions.js';
@@ -48,21 +40,27 @@ const ENDED_ROW = rowShape({
   entry: 'text',
 });
 
-type TaskContentRow = Pick<
-  ExecutionRow,
-  'execution_id' | 'flow_id' | 'max_attempts' | 'timeout_ms' | 'request'
->;
+/** What a write answers: these columns, the id among them. */
+type Answer<C extends keyof ExecutionRow> = Pick<ExecutionRow, C> & { execution_id: string };
+
+interface Wanted<C extends keyof ExecutionRow, T> {
+  /** Of these executions it is read. */
+  wanted: ReadonlySet<string>;
+  columns: readonly C[];
+  read: (row: Answer<C>) => T;
+}
 
 const NONE: ReadonlySet<string> = new Set();
-const ONLY_ID = columnsOf<{ execution_id: string }>(['execution_id']);
-const TASK_CONTENT = columnsOf<TaskContentRow>([
-  'execution_id',
-  'flow_id',
-  'max_attempts',
-  'timeout_ms',
+const ID = sql<{ execution_id: string }>`executions.execution_id`;
+const TASK_COLUMNS = ['execution_id', 'flow_id', 'max_attempts', 'timeout_ms', 'request'] as const;
+/** One who waits must not have the bodies of a whole batch brought. */
+const LARGE_COLUMNS: ReadonlySet<string> = new Set([
   'request',
+  'result',
+  'timeline',
+  'past_attempts',
+  'error',
 ]);
-const WHOLE_ROW = columnsOf<RecordRow>(RECORD_COLUMNS);
 
 /** The same task, held by the same worker: what every write about an attempt checks. */
 const sameTask = sql`executions.execution_id = given.execution_id and executions.attempt = given.attempt`;
@@ -106,7 +104,7 @@ export class TransitionWrites {
     };
     return this.updateAndRead(HELD_ROW, inOrder(assignments).map(heldRow), change, {
       wanted,
-      columns: TASK_CONTENT,
+      columns: TASK_COLUMNS,
       read: toTaskContent,
     });
   }
@@ -131,7 +129,7 @@ export class TransitionWrites {
     };
     return this.updateAndRead(FINISHED_ROW, inOrder(ends).map(finishedRow), change, {
       wanted,
-      columns: WHOLE_ROW,
+      columns: RECORD_COLUMNS,
       read: toRecord,
     });
   }
@@ -191,21 +189,37 @@ export class TransitionWrites {
   }
 
   /** Reads what is wanted with the write itself, which saves a round trip; the statement without it is the cheaper one. */
-  private async updateAndRead<R extends { execution_id: string }, T>(
+  private async updateAndRead<C extends keyof ExecutionRow & string, T>(
     shape: RowShape,
     rows: Row[],
     change: Change,
-    { wanted, columns, read }: { wanted: ReadonlySet<string>; columns: RawBuilder<R>; read: (row: R) => T },
+    { wanted, columns, read }: Wanted<C, T>,
   ): Promise<Map<string, T | null>> {
     if (wanted.size === 0) {
       return new Map([...(await this.update(shape, rows, change))].map((id) => [id, null]));
     }
-    const changed = await this.session.run((db) => this.changeIn(db, shape, rows, change, columns));
+    const returning = this.columnsOf(columns, wanted.size < rows.length ? wanted : null);
+    const changed = await this.session.run((db) => this.changeIn(db, shape, rows, change, returning));
     return new Map(changed.map((row) => [row.execution_id, wanted.has(row.execution_id) ? read(row) : null]));
   }
 
+  /** @param wanted of which rows the large columns are read; null = of all */
+  private columnsOf<C extends keyof ExecutionRow & string>(
+    columns: readonly C[],
+    wanted: ReadonlySet<string> | null,
+  ): RawBuilder<Answer<C>> {
+    const ids = wanted && this.session.dialect.texts([...wanted]);
+    const read = columns.map((name) => {
+      const column = sql.ref(`executions.${name}`);
+      return ids && LARGE_COLUMNS.has(name)
+        ? sql`case when executions.execution_id in (${ids}) then ${column} end as ${sql.id(name)}`
+        : column;
+    });
+    return sql<Answer<C>>`${sql.join(read)}`;
+  }
+
   private async updateIn(db: Executor, shape: RowShape, rows: Row[], change: Change): Promise<Set<string>> {
-    const changed = await this.changeIn(db, shape, rows, change, ONLY_ID);
+    const changed = await this.changeIn(db, shape, rows, change, ID);
     return new Set(changed.map((row) => row.execution_id));
   }
 
@@ -237,12 +251,7 @@ interface Change {
   where: RawBuilder<unknown>;
 }
 
-/** What a write answers. */
-function columnsOf<R>(columns: readonly (keyof R & string)[]): RawBuilder<R> {
-  return sql<R>`${sql.join(columns.map((column) => sql.ref(`executions.${column}`)))}`;
-}
-
-function toTaskContent(row: TaskContentRow): TaskContent {
+function toTaskContent(row: Answer<(typeof TASK_COLUMNS)[number]>): TaskContent {
   return {
     flowId: row.flow_id,
     maxAttempts: row.max_attempts,

@@ -43,10 +43,14 @@ export class Ledger {
     return task;
   }
 
-  /** Frees the slot. With `attempt`, only if that attempt holds it. @returns what was held, or null */
-  release(executionId: string, attempt?: number): HeldTask | null {
+  /** Frees the slot; with `attempt` or `workerId`, only if it is held by these. @returns what was held, or null */
+  release(executionId: string, attempt?: number, workerId?: string): HeldTask | null {
     const task = this.byExecution.get(executionId);
-    if (!task || (attempt !== undefined && task.attempt !== attempt)) {
+    if (
+      !task ||
+      (attempt ?? task.attempt) !== task.attempt ||
+      (workerId ?? task.workerId) !== task.workerId
+    ) {
       return null;
     }
     this.byExecution.delete(executionId);

@@ -245,8 +245,8 @@ export class WorkerPool {
     return task;
   }
 
-  release(executionId: string, attempt?: number): HeldTask | null {
-    const task = this.ledger.release(executionId, attempt);
+  release(executionId: string, attempt?: number, workerId?: string): HeldTask | null {
+    const task = this.ledger.release(executionId, attempt, workerId);
     if (task) {
       this.recount(task.workerId);
     }

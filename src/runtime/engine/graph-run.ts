@@ -50,7 +50,7 @@ interface Try {
   run: NodeRun;
   holdsSlot: boolean;
   timedOut: boolean;
-  abort?: LazyAbort;
+  aborter?: LazyAbort;
   timer?: NodeJS.Timeout;
 }
 
@@ -64,7 +64,7 @@ const MAX_SNOOZE_MS = 86_400_000;
  */
 class GraphRun {
   private readonly readiness: Readiness;
-  private readonly abort = new LazyAbort();
+  private readonly aborter = new LazyAbort();
   private readonly completed = new Map<number, NodeCompleted>();
   private readonly outputs = Object.create(null) as Record<string, unknown>;
   private readonly running = new Set<Try>();
@@ -150,13 +150,13 @@ class GraphRun {
     run.startedAt ??= new Date().toISOString();
     const started: Try = { run, holdsSlot, timedOut: false };
     this.running.add(started);
-    const abort = this.abortFor(started);
+    const aborter = this.aborterFor(started);
     const { flowNode } = run.node;
     void tryNode(run.node, this.inputOf(run.node), {
       run: this.scope,
       outputs: this.outputs,
       idempotencyKey: this.scope.keyPrefix + flowNode.id,
-      abort,
+      aborter,
       graphRunner: (flow) => {
         const graph = compileGraph(flow);
         return (item, index, itemSignal) =>
@@ -171,17 +171,17 @@ class GraphRun {
   }
 
   /** The run's own, unless the node has a time-out: then one for this try alone. */
-  private abortFor(started: Try): LazyAbort {
+  private aborterFor(started: Try): LazyAbort {
     const { timeoutMs } = started.run.node.flowNode;
-    if (timeoutMs === undefined) return this.abort;
-    const abort = new LazyAbort();
-    started.abort = abort;
+    if (timeoutMs === undefined) return this.aborter;
+    const aborter = new LazyAbort();
+    started.aborter = aborter;
     started.timer = startTimer(timeoutMs, () => {
       started.timedOut = true;
       started.timer = startTimer(this.scope.graceMs, () => this.ended(started, { kind: 'cancelled' }));
-      abort.abort(new DOMException(timeoutMessage(timeoutMs), 'TimeoutError'));
+      aborter.abort(new DOMException(timeoutMessage(timeoutMs), 'TimeoutError'));
     });
-    return abort;
+    return aborter;
   }
 
   private inputOf({ incoming }: GraphNode): unknown {
@@ -281,8 +281,8 @@ class GraphRun {
     }
     this.sleeping.clear();
     this.graceTimer = startTimer(this.scope.graceMs, () => this.abandon());
-    this.abort.abort(reason);
-    for (const { abort } of this.running) abort?.abort(this.abort.reason);
+    this.aborter.abort(reason);
+    for (const { aborter } of this.running) aborter?.abort(this.aborter.reason);
   }
 
   /** Handlers that do not heed their signal are left alone: their slot is free again, their end is not heard. */

@@ -15,8 +15,15 @@ export interface AbortSource {
 export class LazyAbort implements AbortSource {
   private readonly listeners = new Set<() => void>();
   private controller?: AbortController;
-  aborted = false;
-  reason: unknown = undefined;
+  private cause: { reason: unknown } | undefined;
+
+  get aborted(): boolean {
+    return this.cause !== undefined;
+  }
+
+  get reason(): unknown {
+    return this.cause?.reason;
+  }
 
   get signal(): AbortSignal {
     if (this.controller === undefined) {
@@ -31,8 +38,7 @@ export class LazyAbort implements AbortSource {
   /** @param reason default: the `AbortError` that an `AbortController` gives */
   abort(reason: unknown = new DOMException('This operation was aborted', 'AbortError')): void {
     if (this.aborted) return;
-    this.aborted = true;
-    this.reason = reason;
+    this.cause = { reason };
     this.controller?.abort(reason);
     for (const listener of this.listeners) listener();
     this.listeners.clear();

@@ -25,7 +25,7 @@ export interface TryScope {
   /** Outputs so far, by node id: `$nodes`. */
   outputs: Record<string, unknown>;
   idempotencyKey: string;
-  abort: LazyAbort;
+  aborter: LazyAbort;
   graphRunner(graph: FlowGraph): GraphRunner;
 }
 
@@ -52,7 +52,7 @@ export async function tryNode(node: GraphNode, input: unknown, scope: TryScope):
         );
     }
   } catch (error) {
-    return scope.abort.aborted ? { kind: 'cancelled' } : failureOf(error);
+    return scope.aborter.aborted ? { kind: 'cancelled' } : failureOf(error);
   }
 }
 
@@ -61,12 +61,12 @@ async function runHandler(
   input: unknown,
   scope: TryScope,
 ): Promise<NodeOutcome> {
-  const { abort, run } = scope;
+  const { aborter, run } = scope;
   const { expressions, execution, handlers, inputs } = run;
   const handler = handlers.get(flowNode.type)!;
   const known = { input, inputs, nodes: scope.outputs, execution };
   const evaluate = (text: string, root: unknown, variables?: Record<string, unknown>) =>
-    expressions.evaluate(text, root, { variables: { ...known, ...variables }, signal: abort.signal });
+    expressions.evaluate(text, root, { variables: { ...known, ...variables }, signal: aborter.signal });
 
   let config: unknown = flowNode.config ?? {};
   if (sites.length > 0) {
@@ -82,7 +82,7 @@ async function runHandler(
     execution,
     idempotencyKey: scope.idempotencyKey,
     get signal() {
-      return abort.signal;
+      return aborter.signal;
     },
     log: run.log,
     evaluate,
@@ -110,9 +110,11 @@ async function activeEdges(
 async function holds(
   when: string,
   output: unknown,
-  { abort, run: { expressions, inputs } }: TryScope,
+  { aborter, run: { expressions, inputs } }: TryScope,
 ): Promise<boolean> {
-  return isTruthy(await expressions.evaluate(when, output, { variables: { inputs }, signal: abort.signal }));
+  return isTruthy(
+    await expressions.evaluate(when, output, { variables: { inputs }, signal: aborter.signal }),
+  );
 }
 
 export function outputOf({ output, ports }: NodeCompleted, { port }: Edge): unknown {

@@ -95,18 +95,18 @@ async function withinTime(
   { signal, timeoutMs }: FlowRunOptions,
   run: (signal: AbortSource) => Promise<GraphOutcome>,
 ): Promise<GraphOutcome> {
-  const abort = new LazyAbort();
+  const aborter = new LazyAbort();
   const message = `the execution took longer than its limit of ${timeoutMs} ms`;
   let timedOut = false;
-  const forward = () => abort.abort(signal.reason);
+  const forward = () => aborter.abort(signal.reason);
   const timer = startTimer(timeoutMs, () => {
-    timedOut = !abort.aborted;
-    abort.abort(new DOMException(message, 'TimeoutError'));
+    timedOut = !aborter.aborted;
+    aborter.abort(new DOMException(message, 'TimeoutError'));
   });
   signal.addEventListener('abort', forward, { once: true });
   if (signal.aborted) forward();
   try {
-    const outcome = await run(abort);
+    const outcome = await run(aborter);
     if (!timedOut || outcome.kind !== 'cancelled') return outcome;
     return { kind: 'failed', error: { code: 'timeout', message, retryable: false } };
   } finally {

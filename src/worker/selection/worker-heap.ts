@@ -18,7 +18,7 @@ export class WorkerHeap implements Selection {
   }
 
   add(worker: WorkerRecord): void {
-    if (worker.place >= 0) {
+    if (this.has(worker)) {
       this.touch(worker);
       return;
     }
@@ -27,16 +27,16 @@ export class WorkerHeap implements Selection {
   }
 
   touch(worker: WorkerRecord): void {
-    if (worker.place >= 0) {
+    if (this.has(worker)) {
       this.siftDown(this.siftUp(worker.place));
     }
   }
 
   remove(worker: WorkerRecord): void {
-    const index = worker.place;
-    if (index < 0) {
+    if (!this.has(worker)) {
       return;
     }
+    const index = worker.place;
     const last = this.heap.pop()!;
     worker.place = -1;
     if (last !== worker) {
@@ -47,6 +47,11 @@ export class WorkerHeap implements Selection {
 
   peek(): WorkerRecord | null {
     return this.heap[0] ?? null;
+  }
+
+  /** A strategy may ask the heap of another group than the worker's. */
+  private has(worker: WorkerRecord): boolean {
+    return this.heap[worker.place] === worker;
   }
 
   private siftUp(start: number): number {

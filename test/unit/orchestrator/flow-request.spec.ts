@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import { assert, jsonValue, property } from 'fast-check';
 import type { FlowLimits } from '../../../src/queue/contracts/flow-check.js';
@@ -34,6 +35,8 @@ const flowData = {
   connections: [{ from: 'a', to: 'b' }],
 };
 const body = { flowId: 'f', flowData };
+const hashOf = (request: { flowData: unknown; inputs?: unknown }) =>
+  requestHash(request, canonicalJson(request.flowData));
 
 describe('toNewExecution', () => {
   it('fills in what the request leaves open', () => {
@@ -45,7 +48,7 @@ describe('toNewExecution', () => {
         priority: 'normal',
         requiredTypes: 'delay,log',
         request: JSON.stringify({ flowData, inputs: {} }),
-        requestHash: requestHash(body),
+        requestHash: hashOf(body),
         labels: {},
         timeoutMs: 10_000,
         maxAttempts: 3,
@@ -178,8 +181,11 @@ describe('identity', () => {
       flowId: 'f',
       executionId: 'x',
     };
-    expect(requestHash(turned)).toBe(requestHash(body));
-    expect(requestHash({ ...body, inputs: {} })).not.toBe(requestHash(body));
+    expect(hashOf(turned)).toBe(hashOf(body));
+    expect(hashOf({ ...body, inputs: {} })).not.toBe(hashOf(body));
+    expect(hashOf({ ...body, flowData: { ...flowData, version: 2 } })).not.toBe(hashOf(body));
+    // Requests are repeated across upgrades.
+    expect(hashOf(body)).toBe(hash('sha256', canonicalJson(body)));
   });
 
   it('writes canonical JSON that parses back to the same value and ignores key order', () => {

@@ -112,9 +112,15 @@ describe('the worker pool', () => {
       fc.property(fc.array(operation, { maxLength: 200 }), fc.constantFrom(0, 1, 2), (operations, which) => {
         const strategies = [new LeastBusy(seededRandom(3)), new RoundRobin(), new Weighted()];
         const slots = { a: 1, b: 2, c: 5 };
+        // Three groups, all of which can run a delay.
+        const others: Record<string, string[]> = { a: [], b: ['log'], c: ['sql'] };
         const pool = poolOf(
           strategies[which]!,
-          ...Object.entries(slots).map(([workerId, count]) => ({ workerId, slots: count })),
+          ...Object.entries(slots).map(([workerId, count]) => ({
+            workerId,
+            slots: count,
+            supportedNodeTypes: ['delay', ...others[workerId]!],
+          })),
         );
         const model = new Map<string, string>();
         for (const { kind, id } of operations) {
