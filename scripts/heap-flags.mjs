@@ -3,4 +3,4 @@
  * it would let garbage of twice the size gather before it collects. The same stands in package.json, the Dockerfile and
  * docker-compose.yml. Workers run what users write and are left alone.
  */
-export const HEAP_FLAGS = ['--max-semi-space-size=8', '--max-old-space-size=1536'];
+export const HEAP_FLAGS = ['--max-semi-space-size=8', '--max-old-space-size=1024'];

@@ -2,6 +2,7 @@
  * `node fill-record.mjs sqlite|postgres <folder or database URL> <rows>`: makes the record's tables and fills them with
  * executions that ended within the last six days, straight by SQL. A process of its own, since SQLite's calls block.
  */
+import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { payload } from '../payload.mjs';
@@ -105,6 +106,10 @@ async function fillSqlite(folder, rows) {
   await fill(SQLITE, rows, (sql) => database.exec(sql));
   database.exec('analyze');
   database.close();
+  // Otherwise the first commits of the run would wait until all of this is on the disk.
+  const descriptor = openSync(file, 'r+');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
 }
 
 /**

@@ -13,6 +13,9 @@ import { ReadyQueues } from './ready-queues.js';
 import type { WaitingTask } from './ready-window.js';
 import { TaskSender } from './task-sender.js';
 
+/** While one write is under way the next may begin; what happens while both are gathers for a third. */
+const WRITES_AT_ONCE = 2;
+
 interface Choice {
   task: WaitingTask;
   held: HeldTask;
@@ -21,18 +24,20 @@ interface Choice {
 /**
  * Gives each ready task to a worker. A pass takes everything out of the windows that can run now, records the
  * assignments in one fenced write, publishes the tasks to their workers' queues, and acks each source only after the
- * broker confirmed that. Passes run one after the other, but do not wait for these confirms; whatever happens meanwhile
- * (a new delivery, a freed slot, a new worker) is seen by the next.
+ * broker confirmed that. A pass takes its slots at once, so the next need not wait for its write, nor for the confirms;
+ * whatever happens meanwhile (a new delivery, a freed slot, a new worker) is seen by the next.
  */
 @Injectable()
 export class Dispatcher {
   private readonly logger = new Logger(Dispatcher.name);
   private decisions = 0;
   private active = false;
-  private passing: Promise<void> | null = null;
-  /** What passes have begun and do not wait for. */
+  /** What passes have begun. */
   private readonly underWay = new Set<Promise<void>>();
-  private wokenAgain = false;
+  private writing = 0;
+  /** Something has happened that no pass has seen. */
+  private woken = false;
+  private planned = false;
 
   constructor(
     private readonly config: OrchestratorConfigService,
@@ -58,8 +63,9 @@ export class Dispatcher {
   async stop(): Promise<void> {
     this.active = false;
     await this.ready.pause();
-    await this.passing;
-    await Promise.all(this.underWay);
+    while (this.underWay.size > 0) {
+      await Promise.all(this.underWay);
+    }
     await this.ready.stop();
   }
 
@@ -70,7 +76,7 @@ export class Dispatcher {
    */
   reserve(task: TaskEnvelope): HeldTask | null {
     const { pool } = this.workers;
-    if (!this.mayPass || this.wokenAgain || !this.ready.showAll || pool.ledger.find(task.executionId)) {
+    if (!this.mayPass || this.woken || !this.ready.showAll || pool.ledger.find(task.executionId)) {
       return null;
     }
     const worker = pool.pick(task.requiredTypes, task.solo);
@@ -91,38 +97,47 @@ export class Dispatcher {
     return true;
   }
 
+  /** What arrives in the same turn of the event loop is decided together. */
   wake(): void {
     if (!this.mayPass) {
       return;
     }
-    this.wokenAgain = true;
-    this.passing ??= this.passes()
-      .catch((error: Error) => this.logger.error(`a dispatch pass failed: ${error.stack}`))
-      .finally(() => {
-        this.passing = null;
-        if (this.wokenAgain) {
-          this.wake();
-        }
+    this.woken = true;
+    if (!this.planned) {
+      this.planned = true;
+      queueMicrotask(() => {
+        this.planned = false;
+        this.pass();
       });
+    }
   }
 
   private get mayPass(): boolean {
     return this.active && this.leadership.mayAct && this.ready.canPassOn;
   }
 
-  private async passes(): Promise<void> {
-    // What arrives in the same turn of the event loop is decided together.
-    await Promise.resolve();
-    while (this.mayPass && this.wokenAgain) {
-      this.wokenAgain = false;
+  private pass(): void {
+    while (this.mayPass && this.woken && this.writing < WRITES_AT_ONCE) {
+      this.woken = false;
       const choices = this.choose();
       if (choices.length > 0) {
-        await this.assign(choices);
+        this.write(this.assign(choices));
       }
       for (const parking of this.chooseParking()) {
-        await this.park(parking);
+        this.write(this.park(parking));
       }
     }
+  }
+
+  private write(work: Promise<void>): void {
+    this.writing++;
+    const done = work
+      .catch((error: Error) => this.logger.error(`a dispatch pass failed: ${error.stack}`))
+      .finally(() => {
+        this.writing--;
+        this.pass();
+      });
+    this.track(done);
   }
 
   /** Every decision there is to make now. Each takes its slot at once, so that the next sees it taken. */

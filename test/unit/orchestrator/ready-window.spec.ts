@@ -84,9 +84,9 @@ describe('a ready window', () => {
     expect(window).toMatchObject({ showsAll: true, takesOwn: true });
   });
 
-  it('takes tasks of its own up to 30,000, and with their content up to 1 MiB', () => {
+  it('takes tasks of its own up to 20,000, and with their content up to 1 MiB', () => {
     const many = clocked(4).window;
-    for (let index = 0; index < 30_000; index++) {
+    for (let index = 0; index < 20_000; index++) {
       expect(many.takesOwn).toBe(true);
       many.push(taskOf({ id: String(index) }));
     }
