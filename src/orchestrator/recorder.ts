@@ -61,17 +61,28 @@ export class Recorder {
    */
   async record(report: TaskReport, workerId: string, result: string | null): Promise<void> {
     const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
-    if (report.kind === 'started') {
-      return this.starts.add(task);
+    const hasEnded = report.kind !== 'started';
+    // One that had to be alone is over by the record, too, before its worker gets the next.
+    const isAlone = this.workers.pool.ledger.find(task.executionId)?.solo ?? false;
+    if (hasEnded && !isAlone) {
+      this.free(task);
     }
-    this.free(task);
+    await this.write(task, report, result);
+    if (hasEnded && isAlone) {
+      this.free(task);
+    }
+  }
+
+  private async write(task: HeldTaskRef, report: TaskReport, result: string | null): Promise<void> {
     switch (report.kind) {
+      case 'started':
+        return this.starts.add(task);
       case 'completed':
         return this.finish(task, 'completed', report, result, null);
       case 'cancelled':
         return this.finish(task, 'cancelled', report, null, report.error ?? CANCELLED);
       case 'failed':
-        return this.failed(task, report, namingWorker(report.error!, workerId));
+        return this.failed(task, report, namingWorker(report.error!, task.workerId));
       case 'snoozed':
         return this.snoozed(task, report);
       case 'handed_back':
