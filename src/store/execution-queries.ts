@@ -69,7 +69,12 @@ export class ExecutionQueries {
           'cancel_requested_at',
           'assigned_at',
         ])
-        .where(stateIn(HELD_STATES))
+        // Found in the index first: with the statistics of a record in which nearly all have ended, SQLite would read all.
+        .where(
+          'execution_id',
+          'in',
+          db.selectFrom('executions').select('execution_id').where(stateIn(HELD_STATES)),
+        )
         .execute(),
     );
     return rows.map((row) => ({

@@ -3,12 +3,14 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { sql } from 'kysely';
+import Database from 'libsql';
 import { StoreInUseError } from '../../src/store/errors.js';
 import { sqliteStore } from '../../src/store/kysely-execution-store.js';
 import { sqliteBackend } from '../../src/store/sqlite-backend.js';
-import { heldExecutions, newExecution, recordOf } from './store-adapters.js';
+import { SqliteClient } from '../../src/store/sqlite-client.js';
+import { finished, heldExecutions, newExecution, recordOf } from './store-adapters.js';
 
 /** What only a file can show: who else has it, and what it holds after it was closed. */
 describe('the SQLite store', () => {
@@ -148,5 +150,48 @@ describe('the SQLite store', () => {
       name: 'StoreSetupError',
       message: expect.stringContaining(path),
     });
+  });
+
+  it('never reads all executions, although its statistics say that nearly all are in one state', async () => {
+    const filled = sqliteStore(file);
+    await filled.open();
+    const held = await heldExecutions(filled, 2_000);
+    await filled.finish(held.slice(1).map((task) => finished(task)));
+    await filled.close();
+    const { db } = await sqliteBackend(file);
+    await sql`analyze`.execute(db);
+    await db.destroy();
+
+    const store = sqliteStore(file);
+    await store.open();
+    const statements = jest.spyOn(SqliteClient.prototype, 'execute');
+    expect(await store.held()).toHaveLength(1);
+    await Promise.all([
+      store.countOpen(),
+      store.due(10, []),
+      store.ended(['unknown']),
+      store.countAhead('unknown', 10),
+      store.list({}, 10),
+      store.list({ flowId: 'unknown' }, 10),
+      store.list({ states: ['running'], workerId: 'unknown' }, 10),
+      store.parkedClasses(),
+      store.expire(10),
+      store.requeueMissing(1_000, []),
+    ]);
+    const asked = new Set(statements.mock.calls.map(([text]) => text));
+    statements.mockRestore();
+    await store.close();
+    expect(asked.size).toBeGreaterThanOrEqual(10);
+
+    const database = new Database(file);
+    // The partial indexes hold only what waits.
+    const wholeReads =
+      /^SCAN (?!.* USING (COVERING )?INDEX executions_(due|queued|parked|expiring)).*\b(executions|other)\b/;
+    const plans = [...asked].map((text) => {
+      const steps = database.prepare(`explain query plan ${text}`).all() as { detail: string }[];
+      return { text, scans: steps.filter(({ detail }) => wholeReads.test(detail)) };
+    });
+    database.close();
+    expect(plans.filter(({ scans }) => scans.length > 0)).toEqual([]);
   });
 });
