@@ -58,8 +58,7 @@ export class Completions implements OnApplicationShutdown {
 
   /** Of these executions, those whose end somebody here waits for. */
   awaited(executions: readonly { executionId: string }[]): Set<string> {
-    const ids = executions.map(({ executionId }) => executionId);
-    return new Set(this.waiters.size === 0 ? [] : ids.filter((id) => this.waiters.has(id)));
+    return new Set(executions.map(({ executionId }) => executionId).filter((id) => this.waiters.has(id)));
   }
 
   /** This replica has just recorded the end of it. @param record null = it has not been read */

@@ -116,16 +116,25 @@ export class Dispatcher {
     return this.active && this.leadership.mayAct && this.ready.canPassOn;
   }
 
+  /** Never throws: nobody waits for it. */
   private pass(): void {
-    while (this.mayPass && this.woken && this.writing < WRITES_AT_ONCE) {
-      this.woken = false;
-      const choices = this.choose();
-      if (choices.length > 0) {
-        this.write(this.assign(choices));
+    try {
+      while (this.mayPass && this.woken && this.writing < WRITES_AT_ONCE) {
+        this.woken = false;
+        this.decide();
       }
-      for (const parking of this.chooseParking()) {
-        this.write(this.park(parking));
-      }
+    } catch (error) {
+      this.logger.error(`a dispatch pass failed: ${(error as Error).stack}`);
+    }
+  }
+
+  private decide(): void {
+    const choices = this.choose();
+    if (choices.length > 0) {
+      this.write(this.assign(choices));
+    }
+    for (const parking of this.chooseParking()) {
+      this.write(this.park(parking));
     }
   }
 

@@ -24,7 +24,7 @@ export interface ExecuteOptions {
   idempotencyKey?: string;
   /** How long to wait for the end, ms; 0 (default) = not at all. */
   waitMs?: number;
-  /** Told how to give up waiting, which the execution survives: to be called when the client goes. */
+  /** Called with what ends the wait, for when the client goes; the execution goes on. */
   onWait?: (giveUp: () => void) => void;
 }
 
@@ -80,6 +80,7 @@ export class OrchestratorService {
     try {
       const submitted = await this.submit(execution, idempotencyKey);
       if (submitted.status !== 'accepted') {
+        // The request is a repeated one, so its execution may have ended before.
         wait.look();
       }
       return { ...submitted, ended: endOf(await wait.ended) };

@@ -47,6 +47,29 @@ describe('a task that waits with the leader', () => {
     return executionId;
   };
 
+  it('reaches its worker whole, also when more wait than the leader keeps the content of', async () => {
+    system = await System.start();
+    fake = await FakeWorker.join(system, 'fake', 1);
+    // 1.9 MiB: of the later ones the content is on record alone.
+    const pad = 'é'.repeat(32_768);
+    const expected: Record<string, unknown> = {};
+    for (let index = 0; index < 30; index++) {
+      const request = { ...delayFlow(1), inputs: { index, pad } };
+      expected[await system.api.submit(request)] = { flowData: request.flowData, inputs: request.inputs };
+    }
+    expect(await onBroker()).toBe(0);
+    const received: Record<string, unknown> = {};
+    for (let index = 0; index < 30; index++) {
+      const next = await fake.nextTask();
+      const { executionId, attempt, flowData, inputs } = next.task;
+      received[executionId] = { flowData, inputs };
+      await fake.report({ executionId, attempt, kind: 'completed', result: { wait: 1 } });
+      fake.ack(next);
+    }
+    expect(received).toEqual(expected);
+    await expectInvariants(system, Object.keys(expected));
+  });
+
   it('has no message, counts in the depth and its watermark, knows how many go first, and keeps its place', async () => {
     system = await System.start({
       env: {
