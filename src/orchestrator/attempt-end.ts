@@ -43,6 +43,16 @@ export function afterFailure(failed: FailedAttempt, tiersMs: readonly number[], 
   };
 }
 
+/** Why a result is not kept. */
+export function tooLarge(result: unknown, limitBytes: number): Failure {
+  const sizeBytes = Buffer.byteLength(JSON.stringify(result));
+  return {
+    code: 'result_too_large',
+    message: `the result has ${sizeBytes} bytes, the limit is ${limitBytes} (RESULT_LIMIT_BYTES): write large data to a store and return where it is`,
+    retryable: false,
+  };
+}
+
 /** What a worker says of the one before it under its name does not name it: people read the error without the report. */
 export function namingWorker(error: Failure, workerId: string): Failure {
   return error.code === INTERRUPTED_CODE

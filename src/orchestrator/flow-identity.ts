@@ -26,10 +26,17 @@ export function idOfKey(key: string): string {
  * @param canonicalFlow canonical JSON of its `flowData`
  */
 export function requestHash(message: object, canonicalFlow: string): string {
-  const { executionId: _, ...rest } = message as { executionId?: unknown };
-  const textOf = (key: string, value: unknown): string =>
-    key === 'flowData' ? canonicalFlow : canonicalJson(value);
-  return hash('sha256', canonicalObject(rest, textOf));
+  const partOfIdentity = (value: unknown, key: string): string | undefined => {
+    switch (key) {
+      case 'executionId':
+        return undefined;
+      case 'flowData':
+        return canonicalFlow;
+      default:
+        return canonicalJson(value);
+    }
+  };
+  return hash('sha256', canonicalObject(message, partOfIdentity));
 }
 
 /**
@@ -37,22 +44,25 @@ export function requestHash(message: object, canonicalFlow: string): string {
  * `JSON.stringify` writes them). The value comes from a parser, so it is finite, acyclic and of bounded depth.
  */
 export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) {
-    return `[${value.map(canonicalJson).join(',')}]`;
-  }
   if (typeof value !== 'object' || value === null) {
     return JSON.stringify(value);
   }
-  return canonicalObject(value, (_key, member) => canonicalJson(member));
+  return Array.isArray(value)
+    ? `[${value.map(canonicalJson).join(',')}]`
+    : canonicalObject(value, canonicalJson);
 }
 
-function canonicalObject(fields: object, textOf: (key: string, value: unknown) => string): string {
-  const members: string[] = [];
+/** @param textOf undefined = the member is left out. Texts are added up, not joined: only the whole is ever copied. */
+function canonicalObject(
+  fields: object,
+  textOf: (value: unknown, key: string) => string | undefined,
+): string {
+  let members = '';
   for (const key of Object.keys(fields).toSorted()) {
-    const value = (fields as Record<string, unknown>)[key];
-    if (value !== undefined) {
-      members.push(`${JSON.stringify(key)}:${textOf(key, value)}`);
+    const text = textOf((fields as Record<string, unknown>)[key], key);
+    if (text !== undefined) {
+      members += `${members === '' ? '' : ','}${JSON.stringify(key)}:${text}`;
     }
   }
-  return `{${members.join(',')}}`;
+  return `{${members}}`;
 }

@@ -68,17 +68,25 @@ export function toNewExecution(body: unknown, context: RequestContext): FlowRequ
 /** class-validator asks an object for its constructor: a field of that name would choose the rules it is held to. */
 function constructorProblems(body: Partial<FlowExecutionMessage>): FieldProblem[] {
   const { retry } = body;
+  const backoff = (retry as Partial<RetryPolicy> | null | undefined)?.backoff;
+  if (!isShadowed(body) && !isShadowed(retry) && !isShadowed(backoff)) {
+    return [];
+  }
   const levels: [string, unknown][] = [
     ['', body],
     ['/retry', retry],
-    ['/retry/backoff', (retry as Partial<RetryPolicy> | null | undefined)?.backoff],
+    ['/retry/backoff', backoff],
   ];
   return levels
-    .filter(([, level]) => typeof level === 'object' && level !== null && Object.hasOwn(level, 'constructor'))
+    .filter(([, level]) => isShadowed(level))
     .map(([pointer]) => ({
       pointer: `${pointer}/constructor`,
       message: 'expected no field named constructor, got one',
     }));
+}
+
+function isShadowed(level: unknown): boolean {
+  return typeof level === 'object' && level !== null && Object.hasOwn(level, 'constructor');
 }
 
 function refuse(problems: FieldProblem[], tooLarge = false): FlowRequest {

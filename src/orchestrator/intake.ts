@@ -23,7 +23,7 @@ export interface Refusal {
 
 interface Accepted {
   acceptance: Acceptance;
-  /** Resolves when its task is on its way; null = it has to be published. */
+  /** Resolves when its task is on its way, and perhaps others with it; null = it has to be published. */
   onItsWay: Promise<void> | null;
 }
 
@@ -85,22 +85,31 @@ export class Intake {
     return null;
   }
 
-  /** Resolves when it is on record and its task is on its way (or its delay is running). */
-  async submit(execution: NewExecution): Promise<Acceptance> {
-    const { acceptance, onItsWay } = await this.accepting.add(execution);
-    if (acceptance.kind === 'created') {
-      this.backlog.count++;
-      await (onItsWay ?? (execution.delayMs === 0 ? this.publish(execution) : undefined));
-    }
-    return acceptance;
+  /** Resolves when they are on record and their tasks are on their way (or their delays are running). */
+  async submit(executions: readonly NewExecution[]): Promise<Acceptance[]> {
+    const accepted = await this.accepting.addAll(executions);
+    const ways = new Set<Promise<void>>();
+    accepted.forEach(({ acceptance, onItsWay }, index) => {
+      const execution = executions[index]!;
+      if (acceptance.kind === 'created') {
+        this.backlog.count++;
+        if (onItsWay !== null) {
+          ways.add(onItsWay);
+        } else if (execution.delayMs === 0) {
+          ways.add(this.publish(execution));
+        }
+      }
+    });
+    await Promise.all(ways);
+    return accepted.map(({ acceptance }) => acceptance);
   }
 
   private async accept(items: NewExecution[]): Promise<Accepted[]> {
     const tasks = items.map(firstTask);
-    const places = tasks.map((task, index) => (items[index]!.delayMs > 0 ? 'broker' : this.placeOf(task)));
+    const places = tasks.map((task, index) => this.place(items[index]!, task));
     let answers: Acceptance[];
     try {
-      answers = await this.store.accept(items.map((item, index) => ({ ...item, ...bornAt(places[index]!) })));
+      answers = await this.store.accept(items);
     } catch (error) {
       places.forEach((place) => this.giveUp(place));
       throw error;
@@ -126,8 +135,12 @@ export class Intake {
     });
   }
 
-  private placeOf(task: RecordedTask): Place {
-    return this.dispatcher.reserve(task) ?? (this.dispatcher.takes(task.priority) ? 'line' : 'broker');
+  /** Decides where its task goes, and has its row say so. */
+  private place(execution: NewExecution, task: RecordedTask): Place {
+    const held = execution.delayMs > 0 ? null : this.dispatcher.reserve(task);
+    execution.workerId = held?.workerId ?? null;
+    execution.isInLine = !held && execution.delayMs === 0 && this.dispatcher.takes(task.priority);
+    return held ?? (execution.isInLine ? 'line' : 'broker');
   }
 
   private async publish(execution: NewExecution): Promise<void> {
@@ -170,12 +183,6 @@ export class Intake {
       this.logger.debug(`the backlog could not be counted: ${(error as Error).message}`);
     }
   }
-}
-
-function bornAt(place: Place): Pick<NewExecution, 'workerId' | 'isInLine'> {
-  return typeof place === 'string'
-    ? { workerId: null, isInLine: place === 'line' }
-    : { workerId: place.workerId, isInLine: false };
 }
 
 function firstTask(execution: NewExecution): RecordedTask {

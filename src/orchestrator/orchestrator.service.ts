@@ -70,8 +70,8 @@ export class OrchestratorService {
    */
   async executeFlow(message: unknown, options: ExecuteOptions = {}): Promise<ExecuteOutcome> {
     this.refuseIfClosed();
-    const execution = this.check(message, options.idempotencyKey);
     const { waitMs = 0, idempotencyKey, onWait } = options;
+    const execution = check(message, this.requestContext(idempotencyKey));
     if (waitMs === 0) {
       return { ...(await this.submit(execution, idempotencyKey)), ended: null };
     }
@@ -92,24 +92,54 @@ export class OrchestratorService {
   /** Accepts many flows, each on its own: one answer per item, in order. */
   async executeBatch(messages: unknown[]): Promise<BatchOutcome[]> {
     this.refuseIfClosed();
-    const outcomes: Promise<BatchOutcome>[] = [];
-    let turnEndsAt = performance.now() + CHECKING_TURN_MS;
-    for (const message of messages) {
-      outcomes.push(this.executeItem(message));
-      if (performance.now() > turnEndsAt) {
+    const outcomes: Promise<BatchOutcome[]>[] = [];
+    for (let next = 0; next < messages.length;) {
+      const checked = this.checkForATurn(messages, next);
+      outcomes.push(this.submitAll(checked));
+      next += checked.length;
+      if (next < messages.length) {
         await new Promise((resolve) => setImmediate(resolve));
-        turnEndsAt = performance.now() + CHECKING_TURN_MS;
       }
     }
-    return Promise.all(outcomes);
+    return (await Promise.all(outcomes)).flat();
   }
 
-  private async executeItem(message: unknown): Promise<BatchOutcome> {
+  /** Checks messages from `first` on, until others shall have a turn. */
+  private checkForATurn(messages: unknown[], first: number): (NewExecution | BatchOutcome)[] {
+    const context = this.requestContext();
+    const endsAt = performance.now() + CHECKING_TURN_MS;
+    const checked: (NewExecution | BatchOutcome)[] = [];
+    do {
+      try {
+        checked.push(check(messages[first + checked.length], context));
+      } catch (error) {
+        checked.push(this.problemOf(error));
+      }
+    } while (first + checked.length < messages.length && performance.now() < endsAt);
+    return checked;
+  }
+
+  /** Never rejects: what was refused already is passed through, what is refused now is told of each. */
+  private async submitAll(checked: readonly (NewExecution | BatchOutcome)[]): Promise<BatchOutcome[]> {
+    const outcomes = await this.outcomesOf(checked.filter(isExecution));
+    let next = 0;
+    return checked.map((each) => (isExecution(each) ? outcomes[next++]! : each));
+  }
+
+  private async outcomesOf(executions: NewExecution[]): Promise<BatchOutcome[]> {
     try {
-      return { submitted: await this.submit(this.check(message)) };
+      const acceptances = await this.intake.submit(executions);
+      return executions.map((execution, index) => {
+        const submitted = submittedAs(execution, acceptances[index]!);
+        return submitted instanceof Error ? this.problemOf(submitted) : { submitted };
+      });
     } catch (error) {
-      return { problem: explain(error, this.logger).problem };
+      return executions.map((execution) => this.problemOf(this.failureOf(error, execution)));
     }
+  }
+
+  private problemOf(error: unknown): BatchOutcome {
+    return { problem: explain(error, this.logger).problem };
   }
 
   private refuseIfClosed(): void {
@@ -121,51 +151,67 @@ export class OrchestratorService {
     }
   }
 
-  private check(message: unknown, idempotencyKey?: string): NewExecution {
-    const context: RequestContext = {
+  private requestContext(idempotencyKey?: string): RequestContext {
+    return {
       limits: this.config,
       flows: this.flows,
       knownNodeTypes: this.config.unknownNodeTypes === 'reject' ? this.workers.knownNodeTypes() : new Set(),
       now: Date.now(),
       newId: () => (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey)),
     };
-    const request = toNewExecution(message, context);
-    if (request.ok) {
-      return request.execution;
-    }
-    const { problems } = request;
-    throw request.tooLarge
-      ? new ProblemException('too-large', problems[0]!.message, { errors: problems })
-      : invalidRequest(problems);
   }
 
   private async submit(execution: NewExecution, idempotencyKey?: string): Promise<Submitted> {
-    const { executionId, requestHash } = execution;
-    const acceptance = await this.accept(execution, idempotencyKey);
-    if (acceptance.kind === 'created') {
-      return { executionId, status: 'accepted' };
+    const [acceptance] = await this.intake.submit([execution]).catch((error: unknown) => {
+      throw this.failureOf(error, execution, idempotencyKey);
+    });
+    const submitted = submittedAs(execution, acceptance!, idempotencyKey);
+    if (submitted instanceof Error) {
+      throw submitted;
     }
-    if (acceptance.requestHash !== requestHash) {
-      throw conflict(executionId, acceptance.state, idempotencyKey);
-    }
-    return { executionId, status: acceptance.state };
+    return submitted;
   }
 
-  private async accept(execution: NewExecution, idempotencyKey?: string): Promise<Acceptance> {
-    const { executionId } = execution;
-    try {
-      return await this.intake.submit(execution);
-    } catch (error) {
-      const away = awayReason(error);
-      if (away === null) {
-        throw error;
-      }
-      this.logger.warn(`it is unknown whether ${executionId} was accepted: ${(error as Error).message}`);
-      const byKey = isOfKey(executionId, idempotencyKey);
-      const identity = byKey ? 'same Idempotency-Key' : `executionId "${executionId}"`;
-      throw unknownOutcome(away, identity, AWAY_RETRY_AFTER_S);
+  /** What the client is told: its execution may or may not be on record. */
+  private failureOf(error: unknown, { executionId }: NewExecution, idempotencyKey?: string): unknown {
+    const away = awayReason(error);
+    if (away === null) {
+      return error;
     }
+    this.logger.warn(`it is unknown whether ${executionId} was accepted: ${(error as Error).message}`);
+    const byKey = isOfKey(executionId, idempotencyKey);
+    const identity = byKey ? 'same Idempotency-Key' : `executionId "${executionId}"`;
+    return unknownOutcome(away, identity, AWAY_RETRY_AFTER_S);
   }
+}
+
+function isExecution(checked: NewExecution | BatchOutcome): checked is NewExecution {
+  return 'executionId' in checked;
+}
+
+function check(message: unknown, context: RequestContext): NewExecution {
+  const request = toNewExecution(message, context);
+  if (request.ok) {
+    return request.execution;
+  }
+  const { problems } = request;
+  throw request.tooLarge
+    ? new ProblemException('too-large', problems[0]!.message, { errors: problems })
+    : invalidRequest(problems);
+}
+
+function submittedAs(
+  { executionId, requestHash }: NewExecution,
+  acceptance: Acceptance,
+  idempotencyKey?: string,
+): Submitted | ProblemException {
+  if (acceptance.kind === 'created') {
+    return { executionId, status: 'accepted' };
+  }
+  if (acceptance.requestHash !== requestHash) {
+    return conflict(executionId, acceptance.state, idempotencyKey);
+  }
+  return { executionId, status: acceptance.state };
 }
 
 /** An execution may have been replayed since it ended. */

@@ -9,11 +9,12 @@ import {
   type HeldTaskRef,
   type Requeue,
   type Retry,
+  type TaskRef,
 } from '../store/execution-store.js';
 import { type TerminalState } from '../store/transitions.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Metrics } from './api/metrics.js';
-import { afterFailure, namingWorker } from './attempt-end.js';
+import { afterFailure, namingWorker, tooLarge } from './attempt-end.js';
 import { Completions } from './completions.js';
 import { Leadership } from './leadership.js';
 import { Stager } from './stager.js';
@@ -56,33 +57,47 @@ export class Recorder {
   }
 
   /**
-   * @param result JSON text, for a completed attempt
-   * @throws when this replica stops leading before it is on record
+   * What a worker says in one message goes on record together.
+   * @throws when this replica stops leading before all of it is on record
    */
-  async record(report: TaskReport, workerId: string, result: string | null): Promise<void> {
-    const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
-    const hasEnded = report.kind !== 'started';
-    // One that had to be alone is over by the record, too, before its worker gets the next.
-    const isAlone = this.workers.pool.ledger.find(task.executionId)?.solo ?? false;
-    if (hasEnded && !isAlone) {
-      this.free(task);
+  async record(reports: readonly TaskReport[], workerId: string): Promise<void> {
+    const completed: FinishedAttempt[] = [];
+    const others: Promise<void>[] = [];
+    for (const report of reports) {
+      const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
+      // One that had to be alone is over by the record, too, before its worker gets the next.
+      const isAlone = this.workers.pool.ledger.find(task.executionId)?.solo ?? false;
+      if (report.kind !== 'started' && !isAlone) {
+        this.free(task);
+      }
+      const result = report.kind === 'completed' ? JSON.stringify(report.result) : null;
+      if (result !== null && Buffer.byteLength(result) <= this.config.resultLimitBytes) {
+        completed.push(finishedAttempt(report, workerId, 'completed', result, null));
+      } else {
+        others.push(this.recordOther(task, report, isAlone));
+      }
     }
-    await this.write(task, report, result);
-    if (hasEnded && isAlone) {
+    await Promise.all([this.finish(completed), ...others]);
+  }
+
+  private async recordOther(task: HeldTaskRef, report: TaskReport, isAlone: boolean): Promise<void> {
+    await this.write(task, report);
+    if (report.kind !== 'started' && isAlone) {
       this.free(task);
     }
   }
 
-  private async write(task: HeldTaskRef, report: TaskReport, result: string | null): Promise<void> {
+  private async write(task: HeldTaskRef, report: TaskReport): Promise<void> {
+    const { workerId } = task;
     switch (report.kind) {
       case 'started':
         return this.starts.add(task);
       case 'completed':
-        return this.finish(task, 'completed', report, result, null);
+        return this.failed(task, report, tooLarge(report.result, this.config.resultLimitBytes));
       case 'cancelled':
-        return this.finish(task, 'cancelled', report, null, report.error ?? CANCELLED);
+        return this.finish([finishedAttempt(report, workerId, 'cancelled', null, report.error ?? CANCELLED)]);
       case 'failed':
-        return this.failed(task, report, namingWorker(report.error!, task.workerId));
+        return this.failed(task, report, namingWorker(report.error!, workerId));
       case 'snoozed':
         return this.snoozed(task, report);
       case 'handed_back':
@@ -110,11 +125,11 @@ export class Recorder {
     const end = afterFailure(failedAttempt(record, error), this.config.retryTiersMs, Math.random());
     switch (end.kind) {
       case 'cancel':
-        return this.finish(task, 'cancelled', report, null, CANCELLED);
+        return this.finish([finishedAttempt(report ?? task, task.workerId, 'cancelled', null, CANCELLED)]);
       case 'fail':
-        return this.finish(task, 'failed', report, null, error);
+        return this.finish([finishedAttempt(report ?? task, task.workerId, 'failed', null, error)]);
       case 'bury':
-        return this.finish(task, 'dead', report, null, end.error);
+        return this.finish([finishedAttempt(report ?? task, task.workerId, 'dead', null, end.error)]);
       case 'retry': {
         const ended = { ...task, error, countAttempt: true, durationMs: report?.durationMs ?? null };
         await (end.delayMs === 0
@@ -134,43 +149,27 @@ export class Recorder {
     await this.requeue({ ...task, error: null, countAttempt: false, outcome: 'handed_back', durationMs });
   }
 
-  private async finish(
-    task: HeldTaskRef,
-    state: TerminalState,
-    report: TaskReport | null,
-    result: string | null,
-    error: Failure | null,
-  ): Promise<void> {
-    const durationMs = report?.durationMs ?? null;
-    const recorded = await this.ends({
-      ...task,
-      state,
-      result,
-      error,
-      timeline: report?.timeline ?? null,
-      durationMs,
+  private async finish(attempts: FinishedAttempt[]): Promise<void> {
+    await this.ends(attempts, (attempt, isRecorded) => {
+      const { state, workerId, durationMs } = attempt;
+      if (isRecorded) {
+        this.metrics.recorded(state, durationMs);
+        this.countFor(workerId, state, durationMs ?? 0);
+      } else {
+        this.stale(attempt);
+      }
+      // Once more: the rescuer may have taken it again, as the record still had it there.
+      this.free(attempt);
     });
-    if (recorded) {
-      this.metrics.recorded(state, durationMs);
-      this.countFor(task.workerId, state, durationMs ?? 0);
-    } else {
-      this.stale(task);
-    }
-    // Once more: the rescuer may have taken it again, as the record still had it there.
-    this.free(task);
   }
 
   private async retry(retry: Retry): Promise<void> {
-    if (!(await this.retries(retry))) {
-      this.stale(retry);
-    }
+    await this.retries([retry], (item, isRecorded) => isRecorded || this.stale(item));
     this.stager.kick();
   }
 
   private async requeue(requeue: Requeue): Promise<void> {
-    if (!(await this.requeues(requeue))) {
-      this.stale(requeue);
-    }
+    await this.requeues([requeue], (item, isRecorded) => isRecorded || this.stale(item));
     this.stager.kick();
   }
 
@@ -213,12 +212,18 @@ export class Recorder {
         );
       }
     });
-    return async (item) => {
-      const recorded = await flight.add(item);
-      if (recorded instanceof Error) {
-        throw recorded;
+    return async (items, tell) => {
+      const answers = await flight.addAll(items);
+      items.forEach((item, index) => {
+        const answer = answers[index]!;
+        if (!(answer instanceof Error)) {
+          tell(item, answer);
+        }
+      });
+      const failure = answers.find((answer) => answer instanceof Error);
+      if (failure !== undefined) {
+        throw failure;
       }
-      return recorded;
     };
   }
 
@@ -238,11 +243,31 @@ export class Recorder {
   }
 }
 
-/** Resolves to whether the record changed. */
-type Write<T> = (item: T) => Promise<boolean>;
+/** Tells of each item whether the record took it. @throws afterwards, if of some that cannot be told */
+type Write<T> = (items: readonly T[], tell: (item: T, isRecorded: boolean) => void) => Promise<void>;
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
+}
+
+/** @param report may be no more than the attempt, when its worker has said nothing */
+function finishedAttempt(
+  { executionId, attempt, timeline, durationMs }: TaskRef & Partial<TaskReport>,
+  workerId: string,
+  state: TerminalState,
+  result: string | null,
+  error: Failure | null,
+): FinishedAttempt {
+  return {
+    executionId,
+    attempt,
+    workerId,
+    state,
+    result,
+    error,
+    timeline: timeline ?? null,
+    durationMs: durationMs ?? null,
+  };
 }
 
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled on request', retryable: false };

@@ -1,9 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
-import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import type { Consumer, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import {
-  type Failure,
   INTERRUPTED_CODE,
   REPORTS_TYPE,
   type ReportBatchMessage,
@@ -28,7 +26,6 @@ export class Results {
   private readonly processing = new Set<Promise<void>>();
 
   constructor(
-    private readonly config: OrchestratorConfigService,
     private readonly messaging: MessagingService,
     private readonly queues: QueueManagementService,
     private readonly recorder: Recorder,
@@ -70,7 +67,7 @@ export class Results {
     const earlier = batch.reports.some(isInterruption) ? [...this.processing] : [];
     try {
       await Promise.all(earlier);
-      await Promise.all(batch.reports.map((report) => this.record(report, batch.workerId)));
+      await this.recorder.record(batch.reports, batch.workerId);
       delivery.ack();
     } catch (error) {
       await this.notRecorded(delivery, batch, error as Error);
@@ -92,28 +89,6 @@ export class Results {
     } else {
       await this.bury(delivery, `its reports cannot be recorded: ${error.message}`);
     }
-  }
-
-  private record(report: TaskReport, workerId: string): Promise<void> {
-    if (report.kind !== 'completed') {
-      return this.recorder.record(report, workerId, null);
-    }
-    const result = JSON.stringify(report.result);
-    const sizeBytes = Buffer.byteLength(result);
-    if (sizeBytes > this.config.resultLimitBytes) {
-      const failed: TaskReport = { ...report, kind: 'failed', error: this.tooLarge(sizeBytes) };
-      return this.recorder.record(failed, workerId, null);
-    }
-    return this.recorder.record(report, workerId, result);
-  }
-
-  private tooLarge(sizeBytes: number): Failure {
-    const { resultLimitBytes } = this.config;
-    return {
-      code: 'result_too_large',
-      message: `the result has ${sizeBytes} bytes, the limit is ${resultLimitBytes} (RESULT_LIMIT_BYTES): write large data to a store and return where it is`,
-      retryable: false,
-    };
   }
 
   private async bury(delivery: Delivery, reason: string): Promise<void> {

@@ -1,28 +1,47 @@
+/** What was added together. */
+interface Group<Item, Result> {
+  items: readonly Item[];
+  resolve: (results: Result[]) => void;
+  reject: (error: unknown) => void;
+}
+
 /**
  * Batches what arrives while one round trip is under way: an item goes out at once when nothing is in flight, else
  * with everything else that gathered, the moment the flight returns. No timer, so one item at idle pays no delay and
  * load makes large batches by itself.
  */
 export class SingleFlight<Item, Result> {
-  private waiting: { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void }[] = [];
+  private waiting: Group<Item, Result>[] = [];
+  private waitingItems = 0;
   private inFlight = false;
   private idleWaiters: (() => void)[] = [];
 
   /**
-   * @param fly takes 1..maxBatch items and answers one result per item, in order; if it rejects, so does every item
+   * @param fly takes a batch and answers one result per item, in order; if it rejects, so does every item
+   * @param enough a batch that has so many items takes no more; what was added together is never parted, though
    */
   constructor(
     private readonly fly: (items: Item[]) => Promise<Result[]>,
-    private readonly maxBatch = 500,
+    private readonly enough = 500,
   ) {}
 
   get pending(): number {
-    return this.waiting.length;
+    return this.waitingItems;
   }
 
-  add(item: Item): Promise<Result> {
+  async add(item: Item): Promise<Result> {
+    const [result] = await this.addAll([item]);
+    return result!;
+  }
+
+  /** Items that travel together: one promise for all of them. */
+  addAll(items: readonly Item[]): Promise<Result[]> {
+    if (items.length === 0) {
+      return Promise.resolve([]);
+    }
     return new Promise((resolve, reject) => {
-      this.waiting.push({ item, resolve, reject });
+      this.waiting.push({ items, resolve, reject });
+      this.waitingItems += items.length;
       if (!this.inFlight) {
         this.inFlight = true;
         // What is added in the same turn of the event loop travels together.
@@ -38,15 +57,28 @@ export class SingleFlight<Item, Result> {
 
   private async run(): Promise<void> {
     while (this.waiting.length > 0) {
-      const batch = this.waiting.splice(0, this.maxBatch);
+      const groups = this.next();
       try {
-        const results = await this.fly(batch.map(({ item }) => item));
-        batch.forEach(({ resolve }, index) => resolve(results[index]!));
+        const results = await this.fly(groups.flatMap(({ items }) => items));
+        let from = 0;
+        for (const group of groups) {
+          group.resolve(results.slice(from, (from += group.items.length)));
+        }
       } catch (error) {
-        batch.forEach(({ reject }) => reject(error));
+        groups.forEach(({ reject }) => reject(error));
       }
     }
     this.inFlight = false;
     this.idleWaiters.splice(0).forEach((resolve) => resolve());
+  }
+
+  private next(): Group<Item, Result>[] {
+    let items = 0;
+    let groups = 0;
+    while (groups < this.waiting.length && items < this.enough) {
+      items += this.waiting[groups++]!.items.length;
+    }
+    this.waitingItems -= items;
+    return this.waiting.splice(0, groups);
   }
 }

@@ -42,6 +42,25 @@ describe('single-flight batching', () => {
     expect(flights.map(({ items }) => items)).toEqual([[1, 2], [3]]);
   });
 
+  it('keeps together what was added together, and answers it together', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly, 2);
+    const all = Promise.all([
+      batches.addAll([1]),
+      batches.addAll([2, 3, 4]),
+      batches.add(5),
+      batches.addAll([]),
+    ]);
+    expect(batches.pending).toBe(5);
+    await turn();
+    expect(batches.pending).toBe(1);
+    flights[0]!.land();
+    await turn();
+    flights[1]!.land();
+    expect(await all).toEqual([[1], [2, 3, 4], 5, []]);
+    expect(flights.map(({ items }) => items)).toEqual([[1, 2, 3, 4], [5]]);
+  });
+
   it('fails the items of a flight that failed, and flies on', async () => {
     const { flights, fly } = controlled<number>();
     const batches = new SingleFlight(fly);

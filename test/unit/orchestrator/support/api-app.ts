@@ -17,7 +17,12 @@ import { Stager } from '../../../../src/orchestrator/stager.js';
 import { type QueueHealth, QueueManagementService } from '../../../../src/queue/queue-management.service.js';
 import { ScalingOverview } from '../../../../src/scaling/scaling-overview.js';
 import { ScalingService } from '../../../../src/scaling/scaling.service.js';
-import { ExecutionStore, type NewExecution, type TaskRef } from '../../../../src/store/execution-store.js';
+import {
+  type Acceptance,
+  ExecutionStore,
+  type NewExecution,
+  type TaskRef,
+} from '../../../../src/store/execution-store.js';
 import { sqliteStore } from '../../../../src/store/kysely-execution-store.js';
 import { WorkerManagementService } from '../../../../src/worker/worker-management.service.js';
 import type { WorkerView } from '../../../../src/worker/worker-view.js';
@@ -142,12 +147,19 @@ export async function startApi(overrides: Partial<typeof CONFIG> = {}): Promise<
 }
 
 function core(config: typeof CONFIG, store: ExecutionStore, around: Surroundings): Provider[] {
-  const submit = async (execution: NewExecution): Promise<unknown> => {
+  const submitOne = async (execution: NewExecution): Promise<Acceptance> => {
     const [acceptance] = await store.accept([execution]);
     if (acceptance!.kind === 'created' && execution.delayMs === 0) {
       await store.markQueued([{ executionId: execution.executionId, attempt: 1 }]);
     }
-    return acceptance;
+    return acceptance!;
+  };
+  const submit = async (executions: readonly NewExecution[]): Promise<Acceptance[]> => {
+    const acceptances: Acceptance[] = [];
+    for (const execution of executions) {
+      acceptances.push(await submitOne(execution));
+    }
+    return acceptances;
   };
   const workers = {
     list: () => around.workers,
