@@ -1,8 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { OutgoingMessage, PublishOutcome } from '../messaging/publisher.js';
-import { REPORTS_TYPE, type TaskReport } from '../queue/contracts/reports.js';
+import { REPORTS_TYPE } from '../queue/contracts/reports.js';
 import { HEADERS, WIRE_VERSION } from '../queue/contracts/wire.js';
-import { SingleFlight } from '../queue/single-flight.js';
 import { RESULTS_KEY } from '../queue/topology.js';
 
 export interface OutboxOptions {
@@ -16,48 +15,49 @@ const RETRY_MS = 1_000;
 /** A batch is closed before it grows beyond this. */
 const BATCH_BYTES = 1_048_576;
 const BATCH_ITEMS = 200;
-/**
- * A task that ends sooner than this is never announced as running: its end says when it began. Most tasks are short,
- * and announcing each would double the messages and make its end wait for the announcement's confirm.
- */
-const ANNOUNCE_AFTER_MS = 25;
+const COMMA = ',';
+const TAIL = ']}';
+
+/** One message. */
+interface Batch {
+  texts: string[];
+  /** Of the texts, each with a comma. */
+  sizeBytes: number;
+}
+
+/** Reports that travel together. */
+interface Flight {
+  texts: string[];
+  confirmed: Promise<unknown>;
+}
 
 /**
- * Reports on their way to the orchestrator. While a batch waits for its confirm the next one gathers. A batch that
+ * Reports on their way to the orchestrator. While some wait for their confirm the next ones gather. A batch that
  * was not confirmed or found no queue is published again under the same id until it is: what has been done is not
  * lost because the broker was away.
  */
 export class Outbox {
   private readonly logger = new Logger(Outbox.name);
-  private readonly flights: SingleFlight<string, void>;
-  /** Tasks that run and have not been announced, oldest first: by execution and attempt. */
-  private readonly unannounced = new Map<string, { report: TaskReport; sinceMs: number }>();
-  private announceTimer: NodeJS.Timeout | null = null;
+  private gathering: Flight | null = null;
+  /** Resolves when the flight before the one that gathers has landed, well or not. */
+  private landed: Promise<unknown> = Promise.resolve();
   private sent = 0;
   private abandoned = false;
 
-  constructor(private readonly options: OutboxOptions) {
-    this.flights = new SingleFlight(async (texts) => {
-      await Promise.all(batchesOf(texts).map((batch) => this.send(batch)));
-      return texts.map((): void => undefined);
-    }, BATCH_ITEMS);
-  }
+  constructor(private readonly options: OutboxOptions) {}
 
-  /** Says that a task runs, if it still does in a moment. */
-  started(report: TaskReport): void {
-    this.unannounced.set(keyOf(report.executionId, report.attempt), { report, sinceMs: performance.now() });
-    this.announceTimer ??= setTimeout(() => this.announce(), ANNOUNCE_AFTER_MS);
-  }
-
-  /** @param text JSON text of the report that ends the attempt. Resolves when the broker has confirmed it. */
-  ended(executionId: string, attempt: number, text: string): Promise<void> {
-    this.unannounced.delete(keyOf(executionId, attempt));
-    return this.flights.add(text);
+  /** @param text JSON text of a report. The promise resolves when the broker has confirmed all that travel with it. */
+  add(text: string): Promise<unknown> {
+    this.gathering ??= this.gather();
+    this.gathering.texts.push(text);
+    return this.gathering.confirmed;
   }
 
   /** Resolves when everything is confirmed. */
-  idle(): Promise<void> {
-    return this.flights.idle();
+  async idle(): Promise<void> {
+    const { landed } = this;
+    await landed;
+    if (landed !== this.landed) await this.idle();
   }
 
   /** Stops trying: the process ends. What was not confirmed is delivered to somebody else. */
@@ -65,42 +65,41 @@ export class Outbox {
     this.abandoned = true;
   }
 
-  /** One timer for all: announces what has run long enough, and looks again when the next one will have. */
-  private announce(): void {
-    this.announceTimer = null;
-    const now = performance.now();
-    for (const [key, { report, sinceMs }] of this.unannounced) {
-      const restMs = sinceMs + ANNOUNCE_AFTER_MS - now;
-      if (restMs > 0) {
-        this.announceTimer = setTimeout(() => this.announce(), restMs);
-        return;
-      }
-      this.unannounced.delete(key);
-      this.flights.add(JSON.stringify(report)).catch((error: Error) => this.logger.debug(error.message));
-    }
+  /** It leaves when the flight before it has landed; if that has, with all that is added in this turn. */
+  private gather(): Flight {
+    const texts: string[] = [];
+    const confirmed = this.landed.then(() => this.fly(texts));
+    this.landed = confirmed.catch(() => undefined);
+    return { texts, confirmed };
   }
 
-  private async send(texts: string[]): Promise<void> {
-    const { workerId, incarnation, exchange, publish } = this.options;
+  private fly(texts: string[]): Promise<unknown> {
+    this.gathering = null;
+    return Promise.all(batchesOf(texts).map((batch) => this.send(this.messageOf(batch), batch.texts.length)));
+  }
+
+  private messageOf(batch: Batch): OutgoingMessage {
+    const { workerId, incarnation, exchange } = this.options;
     const head = JSON.stringify({ workerId, incarnation });
-    const message: OutgoingMessage = {
+    return {
       exchange,
       routingKey: RESULTS_KEY,
       type: REPORTS_TYPE,
       messageId: `${workerId}:${incarnation}:${++this.sent}`,
       headers: { [HEADERS.schema]: WIRE_VERSION },
-      content: Buffer.from(`${head.slice(0, -1)},"reports":[${texts.join(',')}]}`),
+      content: contentOf(`${head.slice(0, -1)},"reports":[`, batch),
     };
+  }
+
+  private async send(message: OutgoingMessage, reports: number): Promise<void> {
     while (!this.abandoned) {
       try {
-        if ((await publish(message)) === 'routed') {
+        if ((await this.options.publish(message)) === 'routed') {
           return;
         }
         this.logger.warn(`no queue takes results at present; trying again`);
       } catch (error) {
-        this.logger.warn(
-          `${texts.length} reports are not confirmed: ${(error as Error).message}; trying again`,
-        );
+        this.logger.warn(`${reports} reports are not confirmed: ${(error as Error).message}; trying again`);
       }
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
@@ -108,22 +107,33 @@ export class Outbox {
   }
 }
 
-function keyOf(executionId: string, attempt: number): string {
-  return `${executionId}:${attempt}`;
-}
-
-/** Cuts a list of texts so that no batch exceeds `BATCH_BYTES`, unless a single text does. */
-function batchesOf(texts: string[]): string[][] {
-  const batches: string[][] = [];
-  let sizeBytes = Infinity;
+/** Cuts a list of texts so that no batch exceeds `BATCH_ITEMS`, nor `BATCH_BYTES` unless a single text does. */
+function batchesOf(texts: string[]): Batch[] {
+  const batches: Batch[] = [];
+  let batch: Batch | undefined;
   for (const text of texts) {
-    const textBytes = Buffer.byteLength(text);
-    if (sizeBytes + textBytes > BATCH_BYTES) {
-      batches.push([]);
-      sizeBytes = 0;
+    const sizeBytes = Buffer.byteLength(text) + COMMA.length;
+    if (
+      batch === undefined ||
+      batch.sizeBytes + sizeBytes > BATCH_BYTES ||
+      batch.texts.length === BATCH_ITEMS
+    ) {
+      batches.push((batch = { texts: [], sizeBytes: 0 }));
     }
-    batches.at(-1)!.push(text);
-    sizeBytes += textBytes;
+    batch.texts.push(text);
+    batch.sizeBytes += sizeBytes;
   }
   return batches;
+}
+
+/** Each text is written once, to where it goes: joined to one long text first, all would be copied twice more. */
+function contentOf(head: string, { texts, sizeBytes }: Batch): Buffer {
+  const content = Buffer.allocUnsafe(Buffer.byteLength(head) + sizeBytes + TAIL.length - COMMA.length);
+  let end = content.write(head);
+  for (const [index, text] of texts.entries()) {
+    if (index > 0) end += content.write(COMMA, end);
+    end += content.write(text, end);
+  }
+  content.write(TAIL, end);
+  return content;
 }

@@ -11,9 +11,12 @@ import { HIGHEST_ATTEMPT, ID_PATTERN } from '../queue/contracts/flow.js';
 import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
 import { decodeTasks, type ReceivedTask } from '../queue/contracts/wire.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
+import { Announcer, type Begun } from './announcer.js';
+import { isoNow } from './engine/iso-clock.js';
 import { type AbortSource, LazyAbort } from './engine/lazy-abort.js';
 import type { FlowOutcome } from './engine/run-flow.js';
 import type { Outbox } from './outbox.js';
+import { RecentKeys } from './recent-keys.js';
 
 /** Why a running task is told to stop. */
 export type StopReason = 'cancelled' | 'handed_back';
@@ -25,15 +28,21 @@ export interface TaskRunnerOptions {
   run: (task: TaskMessage, signal: AbortSource) => Promise<FlowOutcome>;
 }
 
-interface Held {
+interface Held extends Begun {
   executionId: string;
   attempt: number;
+  /** Of both. */
+  key: string;
   /** The newest that it came in: only the tag of that one can be acked. */
   parcel: Parcel;
-  task: TaskMessage;
+  /** Until it begins. */
+  task: TaskMessage | undefined;
   aborter: LazyAbort;
-  isRunning: boolean;
+  startedAt: string;
 }
+
+type End = Pick<TaskReport, 'kind' | 'result' | 'error' | 'snoozeMs' | 'timeline'>;
+type Times = Pick<TaskReport, 'startedAt' | 'finishedAt' | 'durationMs'>;
 
 /** After these the same attempt may be given out again, here too, so it must not pass for one that came twice. */
 const KEEPS_ITS_NUMBER: ReadonlySet<string> = new Set(['snoozed', 'handed_back']);
@@ -50,6 +59,10 @@ export class TaskRunner {
   private readonly queue: Held[] = [];
   private readonly ended = new RecentKeys(MEMORY);
   private readonly cancelledAhead = new RecentKeys(MEMORY);
+  private readonly announcer = new Announcer(
+    () => this.held.values(),
+    (held) => this.announce(held),
+  );
   private running = 0;
   private draining = false;
   private idleWaiters: (() => void)[] = [];
@@ -108,19 +121,23 @@ export class TaskRunner {
     const held: Held = {
       executionId,
       attempt,
+      key,
       parcel,
       task,
       aborter: new LazyAbort(),
       isRunning: false,
+      isAnnounced: false,
+      startedAt: '',
+      startMs: 0,
     };
     this.held.set(key, held);
     if (parcel.delivery.redelivered) {
       // Whoever had it before is gone, and may have begun. The orchestrator decides on another attempt.
-      void this.report(held, { kind: 'failed', error: INTERRUPTED });
+      this.report(held, { kind: 'failed', error: INTERRUPTED });
     } else if (this.cancelledAhead.take(key)) {
-      void this.report(held, { kind: 'cancelled' });
+      this.report(held, { kind: 'cancelled' });
     } else if (this.draining) {
-      void this.report(held, { kind: 'handed_back' });
+      this.report(held, { kind: 'handed_back' });
     } else {
       this.queue.push(held);
       this.pump();
@@ -133,7 +150,7 @@ export class TaskRunner {
     if (held?.isRunning) {
       held.aborter.abort('cancelled' satisfies StopReason);
     } else if (held && this.unqueue(held)) {
-      void this.report(held, { kind: 'cancelled' });
+      this.report(held, { kind: 'cancelled' });
     } else if (!held && !this.ended.has(key)) {
       this.cancelledAhead.add(key);
     }
@@ -143,7 +160,7 @@ export class TaskRunner {
   drain(): void {
     this.draining = true;
     for (const held of this.queue.splice(0)) {
-      void this.report(held, { kind: 'handed_back' });
+      this.report(held, { kind: 'handed_back' });
     }
   }
 
@@ -169,43 +186,63 @@ export class TaskRunner {
       if (!held) {
         return;
       }
-      void this.run(held);
+      this.begin(held);
     }
   }
 
-  private async run(held: Held): Promise<void> {
+  private begin(held: Held): void {
     this.running++;
     held.isRunning = true;
-    const { executionId, attempt, aborter, task } = held;
-    const startedAt = new Date().toISOString();
-    const startMs = performance.now();
-    this.options.outbox.started({ executionId, attempt, kind: 'started', startedAt });
-    const outcome = await this.options.run(task, aborter);
+    held.startedAt = isoNow();
+    held.startMs = performance.now();
+    this.announcer.begun();
+    void this.options.run(held.task!, held.aborter).then((outcome) => this.finish(held, outcome));
+    held.task = undefined;
+  }
+
+  private finish(held: Held, outcome: FlowOutcome): void {
+    const { startedAt, startMs, aborter } = held;
     held.isRunning = false;
     this.running--;
     this.pump();
-    await this.report(held, {
-      ...endOf(outcome, aborter.reason as StopReason | undefined),
-      startedAt,
-      finishedAt: new Date().toISOString(),
-      durationMs: Math.round((performance.now() - startMs) * 1_000) / 1_000,
-    });
+    const durationMs = Math.round((performance.now() - startMs) * 1_000) / 1_000;
+    const times = { startedAt, finishedAt: isoNow(), durationMs };
+    this.report(held, endOf(outcome, aborter.reason as StopReason | undefined), times);
+  }
+
+  private announce({ executionId, attempt, startedAt }: Held): void {
+    this.send({ executionId, attempt, kind: 'started', startedAt }).catch((error: Error) =>
+      this.logger.debug(`${executionId}: ${error.message}`),
+    );
   }
 
   /** Reports the end of an attempt and acks its task once that is confirmed. */
-  private async report(held: Held, end: Omit<TaskReport, 'executionId' | 'attempt'>): Promise<void> {
+  private report(held: Held, end: End, times?: Times): void {
     const { executionId, attempt } = held;
-    const key = keyOf(executionId, attempt);
+    const sent = this.send({ executionId, attempt, ...end, ...times });
+    void this.settle(held, !KEEPS_ITS_NUMBER.has(end.kind), sent);
+  }
+
+  /** Until the broker has confirmed it, the text of a report is kept, and not what it was made of. */
+  private send(report: TaskReport): Promise<unknown> {
     try {
-      await this.options.outbox.ended(executionId, attempt, this.encode({ executionId, attempt, ...end }));
-      if (!KEEPS_ITS_NUMBER.has(end.kind)) {
-        this.ended.add(key);
+      return this.options.outbox.add(this.encode(report));
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  private async settle(held: Held, isOver: boolean, sent: Promise<unknown>): Promise<void> {
+    try {
+      await sent;
+      if (isOver) {
+        this.ended.add(held.key);
       }
       held.parcel.done();
     } catch (error) {
-      this.logger.warn(`${executionId}: ${(error as Error).message}`);
+      this.logger.warn(`${held.executionId}: ${(error as Error).message}`);
     }
-    this.held.delete(key);
+    this.held.delete(held.key);
     if (this.held.size === 0) {
       this.idleWaiters.splice(0).forEach((resolve) => resolve());
     }
@@ -214,7 +251,7 @@ export class TaskRunner {
   private encode(report: TaskReport): string {
     const text = JSON.stringify(report);
     const { resultLimitBytes } = this.options;
-    if (text.length <= resultLimitBytes && Buffer.byteLength(text) <= resultLimitBytes) {
+    if (fits(text, resultLimitBytes)) {
       return text;
     }
     const { timeline, result, error, ...rest } = report;
@@ -257,7 +294,7 @@ export class TaskRunner {
     const error: Failure = { code: 'bad_task', message: reason, retryable: false };
     const text = JSON.stringify({ executionId, attempt, kind: 'failed', error } satisfies TaskReport);
     this.options.outbox
-      .ended(executionId, attempt, text)
+      .add(text)
       .then(() => parcel.done())
       .catch((failure: Error) => this.logger.warn(`${executionId}: ${failure.message}`));
   }
@@ -322,10 +359,7 @@ const INTERRUPTED: Failure = {
 };
 
 /** What an outcome means on the wire; an abort is a cancel or a hand-back, by its reason. */
-export function endOf(
-  outcome: FlowOutcome,
-  reason: StopReason | undefined,
-): Pick<TaskReport, 'kind' | 'result' | 'error' | 'snoozeMs' | 'timeline'> {
+export function endOf(outcome: FlowOutcome, reason: StopReason | undefined): End {
   if (outcome.kind === 'cancelled') {
     return { kind: reason ?? 'cancelled', timeline: outcome.timeline };
   }
@@ -345,30 +379,13 @@ function shortened({ code, message, retryable, nodeId }: Failure): Failure {
   return { code, message: message.slice(0, SHORT_MESSAGE), retryable, nodeId };
 }
 
-function keyOf(executionId: string, attempt: number): string {
-  return `${executionId}:${attempt}`;
+/** A text of so many UTF-16 units has three times as many bytes at most: a short one need not be looked at. */
+function fits(text: string, limitBytes: number): boolean {
+  return (
+    text.length * 3 <= limitBytes || (text.length <= limitBytes && Buffer.byteLength(text) <= limitBytes)
+  );
 }
 
-/** Remembers the last so many keys. */
-class RecentKeys {
-  private readonly keys = new Set<string>();
-
-  constructor(private readonly limit: number) {}
-
-  has(key: string): boolean {
-    return this.keys.has(key);
-  }
-
-  add(key: string): void {
-    this.keys.delete(key);
-    this.keys.add(key);
-    if (this.keys.size > this.limit) {
-      this.keys.delete(this.keys.values().next().value!);
-    }
-  }
-
-  /** @returns whether it was there; it is not any more */
-  take(key: string): boolean {
-    return this.keys.delete(key);
-  }
+function keyOf(executionId: string, attempt: number): string {
+  return `${executionId}:${attempt}`;
 }

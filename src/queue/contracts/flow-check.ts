@@ -99,7 +99,8 @@ export const MAP_TYPE = 'map';
 
 /** The graph that a `map` node runs for each item; undefined for every other node and for a malformed one. */
 export function nestedGraph(node: FlowNode): FlowGraph | undefined {
-  const flow = node.type === MAP_TYPE ? node.config?.['flow'] : undefined;
+  if (node.type !== MAP_TYPE) return undefined;
+  const flow = node.config?.['flow'];
   return validateGraph(flow) ? flow : undefined;
 }
 

@@ -1,16 +1,20 @@
+import type { FlowGraph } from '../../queue/contracts/flow.js';
 import type { Failure, NodeTimelineEntry } from '../../queue/contracts/reports.js';
 import type {
   ExecutionIdentity,
   GraphOutcome,
+  GraphRunner,
   NodeCompleted,
   NodeHandlers,
   NodeLogger,
 } from '../nodes/node-handler.js';
 import type { Expressions } from './expressions.js';
 import { compileGraph, type Edge, type Graph, type GraphNode } from './graph.js';
+import { isoNow } from './iso-clock.js';
+import { setField } from './json-value.js';
 import { type AbortSource, LazyAbort } from './lazy-abort.js';
 import type { NodeSlots } from './node-slots.js';
-import { outputOf, type TryOutcome, tryNode } from './node-try.js';
+import { outputOf, type TryOutcome, tryNode, type TryScope } from './node-try.js';
 import { Readiness } from './readiness.js';
 import { nextTryDelayMs } from './retry.js';
 import { startTimer } from './timer.js';
@@ -34,27 +38,44 @@ export interface RunScope {
   record?: (entry: NodeTimelineEntry) => void;
 }
 
-/** Runs every node of `graph` that has to, after its parents. `rootInput` goes to the nodes without parents. */
-export function runGraph(graph: Graph, rootInput: unknown, scope: RunScope): Promise<GraphOutcome> {
-  return new Promise((resolve) => new GraphRun(graph, rootInput, scope, resolve).start());
+/**
+ * Runs every node of `graph` that has to, after its parents. `rootInput` goes to the nodes without parents.
+ *
+ * @param conclude is called once, at the end
+ */
+export function runGraph(
+  graph: Graph,
+  rootInput: unknown,
+  scope: RunScope,
+  conclude: (outcome: GraphOutcome) => void,
+): void {
+  new GraphRun(graph, rootInput, scope, conclude).start();
 }
 
+/** One node in this run of its graph. */
 interface NodeRun {
-  node: GraphNode;
+  readonly node: GraphNode;
   tries: number;
-  startedAt?: string;
+  startedAt: string | undefined;
+  /** The try under way. Whoever takes it away decides how it ended; a later end is not heard. */
+  current: Try | undefined;
+  /** Runs until the next try. */
+  sleep: NodeJS.Timeout | undefined;
+  completed: NodeCompleted | undefined;
+  /** The one behind it among those that are ready. */
+  next: NodeRun | undefined;
 }
 
-/** One try under way. Whoever takes it out of `running` decides how it ended; a later end is not heard. */
 interface Try {
-  run: NodeRun;
-  holdsSlot: boolean;
+  readonly run: NodeRun;
+  readonly holdsSlot: boolean;
   timedOut: boolean;
-  aborter?: LazyAbort;
-  timer?: NodeJS.Timeout;
+  /** Its own, if the node has a time-out. */
+  aborter: LazyAbort | undefined;
+  timer: NodeJS.Timeout | undefined;
 }
 
-const NO_EDGES: ReadonlySet<Edge> = new Set();
+const NO_EDGES: readonly Edge[] = [];
 const MAX_SNOOZE_MS = 86_400_000;
 
 /**
@@ -62,15 +83,16 @@ const MAX_SNOOZE_MS = 86_400_000;
  * whether to try again by `nextTryDelayMs`. Until `ending` is set nodes are started; from then on the rest is
  * aborted, and the run ends when all are back or the grace is over.
  */
-class GraphRun {
+class GraphRun implements TryScope {
+  readonly outputs = Object.create(null) as Record<string, unknown>;
   private readonly readiness: Readiness;
   private readonly aborter = new LazyAbort();
-  private readonly completed = new Map<number, NodeCompleted>();
-  private readonly outputs = Object.create(null) as Record<string, unknown>;
-  private readonly running = new Set<Try>();
-  private readonly sleeping = new Map<NodeRun, NodeJS.Timeout>();
-  private ready: NodeRun[] = [];
-  private nextReady = 0;
+  /** By index of the node. */
+  private readonly runs: readonly NodeRun[];
+  private firstReady?: NodeRun;
+  private lastReady?: NodeRun;
+  /** Nodes that have a try under way, or sleep until the next. */
+  private busy = 0;
   private settled = 0;
   private pausing = false;
   private withdraw?: () => void;
@@ -78,19 +100,26 @@ class GraphRun {
   private ending?: Exclude<GraphOutcome, { kind: 'completed' }>;
 
   constructor(
-    private readonly graph: Graph,
+    graph: Graph,
     private readonly rootInput: unknown,
-    private readonly scope: RunScope,
+    readonly scope: RunScope,
     private readonly conclude: (outcome: GraphOutcome) => void,
   ) {
     this.readiness = new Readiness(graph);
+    this.runs = graph.nodes.map(notBegun);
   }
 
   start(): void {
     if (this.scope.signal.aborted) return this.conclude({ kind: 'cancelled' });
     this.scope.signal.addEventListener('abort', this.onAbort, { once: true });
-    for (const node of this.readiness.roots()) this.enqueue({ node, tries: 0 });
+    for (const run of this.runs) if (run.node.incoming.length === 0) this.enqueue(run);
     this.proceed();
+  }
+
+  graphRunner(mapId: string, flow: FlowGraph): GraphRunner {
+    const graph = compileGraph(flow);
+    return (item, index, signal) =>
+      new Promise((resolve) => runGraph(graph, item, this.itemScope(mapId, item, index, signal), resolve));
   }
 
   private readonly onAbort = () => {
@@ -99,20 +128,22 @@ class GraphRun {
   };
 
   private enqueue(run: NodeRun): void {
-    if (this.scope.handlers.get(run.node.flowNode.type)?.slotless === true) this.begin(run, false);
-    else this.ready.push(run);
+    if (this.scope.handlers.get(run.node.flowNode.type)?.slotless === true) return this.begin(run, false);
+    if (this.lastReady === undefined) this.firstReady = run;
+    else this.lastReady.next = run;
+    this.lastReady = run;
   }
 
   /** After anything happened: start what can be started, end when nothing is left. */
   private proceed(): void {
     this.startReady();
-    if (this.running.size > 0 || this.sleeping.size > 0) return;
-    if (this.ending === undefined && this.nextReady < this.ready.length) return;
+    if (this.busy > 0) return;
+    if (this.ending === undefined && this.firstReady !== undefined) return;
     this.finish(this.ending ?? this.completion());
   }
 
   private startReady(): void {
-    while (this.ending === undefined && this.nextReady < this.ready.length) {
+    while (this.ending === undefined && this.firstReady !== undefined) {
       if (this.pausing || this.withdraw !== undefined) return;
       if (this.scope.expressions.breath.due()) return this.pause();
       if (!this.scope.slots.tryTake()) return this.waitForSlot();
@@ -121,11 +152,10 @@ class GraphRun {
   }
 
   private takeReady(): NodeRun {
-    const run = this.ready[this.nextReady++]!;
-    if (this.nextReady === this.ready.length) {
-      this.ready = [];
-      this.nextReady = 0;
-    }
+    const run = this.firstReady!;
+    this.firstReady = run.next;
+    if (this.firstReady === undefined) this.lastReady = undefined;
+    run.next = undefined;
     return run;
   }
 
@@ -147,22 +177,14 @@ class GraphRun {
 
   private begin(run: NodeRun, holdsSlot: boolean): void {
     run.tries += 1;
-    run.startedAt ??= new Date().toISOString();
-    const started: Try = { run, holdsSlot, timedOut: false };
-    this.running.add(started);
+    run.startedAt ??= isoNow();
+    const started: Try = { run, holdsSlot, timedOut: false, aborter: undefined, timer: undefined };
+    run.current = started;
+    this.busy += 1;
     const aborter = this.aborterFor(started);
-    const { flowNode } = run.node;
-    void tryNode(run.node, this.inputOf(run.node), {
-      run: this.scope,
-      outputs: this.outputs,
-      idempotencyKey: this.scope.keyPrefix + flowNode.id,
-      aborter,
-      graphRunner: (flow) => {
-        const graph = compileGraph(flow);
-        return (item, index, itemSignal) =>
-          runGraph(graph, item, this.itemScope(flowNode.id, item, index, itemSignal));
-      },
-    }).then((outcome) => this.ended(started, outcome));
+    void tryNode(run.node, this.inputOf(run.node), aborter, this).then((outcome) =>
+      this.ended(started, outcome),
+    );
   }
 
   private itemScope(mapId: string, item: unknown, index: number, signal: AbortSignal): RunScope {
@@ -193,12 +215,14 @@ class GraphRun {
   }
 
   private carriedBy(edge: Edge): unknown {
-    return outputOf(this.completed.get(edge.from)!, edge);
+    return outputOf(this.runs[edge.from]!.completed!, edge);
   }
 
   private ended(ended: Try, outcome: TryOutcome): void {
-    if (!this.running.delete(ended)) return;
     const { run } = ended;
+    if (run.current !== ended) return;
+    run.current = undefined;
+    this.busy -= 1;
     if (this.ending !== undefined) this.record(run, outcome.kind === 'completed' ? 'completed' : 'cancelled');
     else if (ended.timedOut) this.fail(run, timeoutFailure(run.node.flowNode.timeoutMs!));
     else this.apply(run, outcome);
@@ -215,7 +239,7 @@ class GraphRun {
   private apply(run: NodeRun, outcome: TryOutcome): void {
     switch (outcome.kind) {
       case 'completed':
-        this.completed.set(run.node.index, outcome);
+        run.completed = outcome;
         this.outputs[run.node.flowNode.id] = outcome.output;
         this.record(run, 'completed');
         return this.advance(run.node, outcome.activeEdges);
@@ -242,18 +266,19 @@ class GraphRun {
 
   /** Between tries a node holds no slot. */
   private sleep(run: NodeRun, delayMs: number): void {
-    const wake = () => {
-      this.sleeping.delete(run);
+    this.busy += 1;
+    run.sleep = startTimer(delayMs, () => {
+      run.sleep = undefined;
+      this.busy -= 1;
       this.enqueue(run);
       this.proceed();
-    };
-    this.sleeping.set(run, startTimer(delayMs, wake));
+    });
   }
 
-  private advance(node: GraphNode, activeEdges: ReadonlySet<Edge>): void {
+  private advance(node: GraphNode, activeEdges: readonly Edge[]): void {
     const { ready, skipped } = this.readiness.settle(node, activeEdges);
-    for (const other of skipped) this.record({ node: other, tries: 0 }, 'skipped');
-    for (const other of ready) this.enqueue({ node: other, tries: 0 });
+    for (const { index } of skipped) this.record(this.runs[index]!, 'skipped');
+    for (const { index } of ready) this.enqueue(this.runs[index]!);
   }
 
   private record(
@@ -264,7 +289,7 @@ class GraphRun {
     this.settled += 1;
     if (this.scope.record === undefined) return;
     const { id: nodeId, type } = node.flowNode;
-    const entry: NodeTimelineEntry = { nodeId, type, state, tries, finishedAt: new Date().toISOString() };
+    const entry: NodeTimelineEntry = { nodeId, type, state, tries, finishedAt: isoNow() };
     if (startedAt !== undefined) entry.startedAt = startedAt;
     if (error !== undefined) entry.error = error;
     this.scope.record(entry);
@@ -275,39 +300,40 @@ class GraphRun {
     if (this.ending !== undefined) return;
     this.ending = ending;
     this.withdraw?.();
-    for (const [run, timer] of this.sleeping) {
-      clearTimeout(timer);
-      this.record(run, 'cancelled');
-    }
-    this.sleeping.clear();
+    for (const run of this.runs) if (run.sleep !== undefined) this.giveUp(run);
     this.graceTimer = startTimer(this.scope.graceMs, () => this.abandon());
     this.aborter.abort(reason);
-    for (const { aborter } of this.running) aborter?.abort(this.aborter.reason);
+    for (const { current } of this.runs) current?.aborter?.abort(this.aborter.reason);
   }
 
   /** Handlers that do not heed their signal are left alone: their slot is free again, their end is not heard. */
   private abandon(): void {
-    for (const left of this.running) {
-      this.record(left.run, 'cancelled');
-      this.leave(left);
-    }
-    this.running.clear();
+    for (const run of this.runs) if (run.current !== undefined) this.giveUp(run);
     this.proceed();
   }
 
+  /** Its try is not heard any more; or it will not be tried again. */
+  private giveUp(run: NodeRun): void {
+    const { current, sleep } = run;
+    run.current = undefined;
+    run.sleep = undefined;
+    this.busy -= 1;
+    this.record(run, 'cancelled');
+    clearTimeout(sleep);
+    if (current !== undefined) this.leave(current);
+  }
+
   private completion(): GraphOutcome {
-    const missing = this.graph.nodes.length - this.settled;
+    const missing = this.runs.length - this.settled;
     if (missing > 0) {
       const message = `expected a flow without cycles, got one in which ${missing} nodes never become ready`;
       return { kind: 'failed', error: { code: 'bad_flow', message, retryable: false } };
     }
-    const leaves = this.graph.nodes.filter(
-      ({ index, outgoing }) => outgoing.length === 0 && this.completed.has(index),
-    );
-    const outputs = leaves.map(
-      ({ index, flowNode }) => [flowNode.id, this.completed.get(index)!.output] as const,
-    );
-    return { kind: 'completed', outputs: Object.fromEntries(outputs) };
+    const outputs: Record<string, unknown> = {};
+    for (const { node, completed } of this.runs)
+      if (completed !== undefined && node.outgoing.length === 0)
+        setField(outputs, node.flowNode.id, completed.output);
+    return { kind: 'completed', outputs };
   }
 
   private finish(outcome: GraphOutcome): void {
@@ -315,6 +341,18 @@ class GraphRun {
     this.scope.signal.removeEventListener('abort', this.onAbort);
     this.conclude(outcome);
   }
+}
+
+function notBegun(node: GraphNode): NodeRun {
+  return {
+    node,
+    tries: 0,
+    startedAt: undefined,
+    current: undefined,
+    sleep: undefined,
+    completed: undefined,
+    next: undefined,
+  };
 }
 
 function timeoutMessage(timeoutMs: number): string {

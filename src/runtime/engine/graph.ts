@@ -1,6 +1,6 @@
 import { type ExpressionSite, findExpressions } from '../../queue/contracts/expression.js';
 import { literalKeys } from '../../queue/contracts/flow-check.js';
-import type { FlowGraph, FlowNode } from '../../queue/contracts/flow.js';
+import type { FlowConnection, FlowGraph, FlowNode } from '../../queue/contracts/flow.js';
 
 /** A flow's graph with its names resolved to indexes, made once per run (once per `map` node, not per item). */
 export interface Graph {
@@ -29,6 +29,22 @@ export interface Edge {
 
 /** @throws RangeError when a connection names no node; `checkFlow` says it better and earlier. */
 export function compileGraph({ nodes, connections }: FlowGraph): Graph {
+  const compiled = nodes.map(withoutEdges);
+  const edges = connections.length === 0 ? [] : edgesOf(nodes, connections);
+  for (const edge of edges) {
+    compiled[edge.from]!.outgoing.push(edge);
+    compiled[edge.to]!.incoming.push(edge);
+  }
+  for (const { incoming } of compiled) if (incoming.length > 1) separatePorts(incoming);
+  return { nodes: compiled, edges };
+}
+
+function withoutEdges(flowNode: FlowNode, index: number) {
+  const sites = findExpressions(flowNode.config, literalKeys(flowNode));
+  return { index, flowNode, incoming: [] as Edge[], outgoing: [] as Edge[], sites };
+}
+
+function edgesOf(nodes: readonly FlowNode[], connections: readonly FlowConnection[]): Edge[] {
   const indexes = new Map(nodes.map(({ id }, index) => [id, index]));
   const indexOf = (id: string): number => {
     const index = indexes.get(id);
@@ -36,7 +52,7 @@ export function compileGraph({ nodes, connections }: FlowGraph): Graph {
       throw new RangeError(`expected connections between nodes of the flow, got "${id}"`);
     return index;
   };
-  const edges: Edge[] = connections.map(({ from, to, when, output }, index) => ({
+  return connections.map(({ from, to, when, output }, index) => ({
     index,
     from: indexOf(from),
     to: indexOf(to),
@@ -44,23 +60,6 @@ export function compileGraph({ nodes, connections }: FlowGraph): Graph {
     port: output,
     inputKey: from,
   }));
-  const incoming: Edge[][] = nodes.map(() => []);
-  const outgoing: Edge[][] = nodes.map(() => []);
-  for (const edge of edges) {
-    incoming[edge.to]!.push(edge);
-    outgoing[edge.from]!.push(edge);
-  }
-  incoming.forEach(separatePorts);
-  return {
-    edges,
-    nodes: nodes.map((flowNode, index) => ({
-      index,
-      flowNode,
-      incoming: incoming[index]!,
-      outgoing: outgoing[index]!,
-      sites: findExpressions(flowNode.config, literalKeys(flowNode)),
-    })),
-  };
 }
 
 /** A join fed by several ports of one parent finds them under `parent` and `parent:port`, so that none is lost. */

@@ -8,12 +8,14 @@ export interface AbortSource {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
+const NONE: readonly (() => void)[] = [];
+
 /**
  * An `AbortController` that makes its signal when somebody first asks for it. Most nodes never do, and making,
  * watching and collecting the three signals of a short flow took a fifth of its time.
  */
 export class LazyAbort implements AbortSource {
-  private readonly listeners = new Set<() => void>();
+  private listeners = NONE;
   private controller?: AbortController;
   private cause: { reason: unknown } | undefined;
 
@@ -40,16 +42,20 @@ export class LazyAbort implements AbortSource {
     if (this.aborted) return;
     this.cause = { reason };
     this.controller?.abort(reason);
-    for (const listener of this.listeners) listener();
-    this.listeners.clear();
+    while (this.listeners.length > 0) {
+      const [next, ...rest] = this.listeners;
+      this.listeners = rest;
+      next!();
+    }
   }
 
   /** Each listener is called once. */
   addEventListener(_type: 'abort', listener: () => void): void {
-    this.listeners.add(listener);
+    this.listeners = this.listeners.concat(listener);
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {
-    this.listeners.delete(listener);
+    const index = this.listeners.indexOf(listener);
+    if (index >= 0) this.listeners = this.listeners.toSpliced(index, 1);
   }
 }

@@ -29,12 +29,12 @@ export class NodeSlots {
   }
 
   release(): void {
-    const [next] = this.waiters;
-    if (next === undefined) {
+    if (this.waiters.size === 0) {
       this.taken -= 1;
       return;
     }
-    this.waiters.delete(next);
-    next();
+    const [next] = this.waiters;
+    this.waiters.delete(next!);
+    next!();
   }
 }

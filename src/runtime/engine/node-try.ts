@@ -1,9 +1,11 @@
-import type { FlowGraph } from '../../queue/contracts/flow.js';
+import type { ExpressionSite } from '../../queue/contracts/expression.js';
+import type { FlowGraph, FlowNode } from '../../queue/contracts/flow.js';
 import {
   type ExecutionIdentity,
   type GraphRunner,
   messageOf,
   type NodeCompleted,
+  type NodeContext,
   type NodeHandlers,
   type NodeLogger,
   type NodeOutcome,
@@ -13,34 +15,50 @@ import type { Edge, GraphNode } from './graph.js';
 import { NotJsonError, toJson } from './json-value.js';
 import type { LazyAbort } from './lazy-abort.js';
 
-/** What one try needs to know of its run. */
+/** What a try needs to know of the run of its graph. */
 export interface TryScope {
-  run: {
+  readonly scope: {
     handlers: NodeHandlers;
     expressions: Expressions;
     execution: ExecutionIdentity;
     inputs: Record<string, unknown>;
+    keyPrefix: string;
     log: NodeLogger;
   };
   /** Outputs so far, by node id: `$nodes`. */
-  outputs: Record<string, unknown>;
-  idempotencyKey: string;
-  aborter: LazyAbort;
-  graphRunner(graph: FlowGraph): GraphRunner;
+  readonly outputs: Record<string, unknown>;
+  /** Prepares a graph to be run for each item of the node `mapId`. */
+  graphRunner(mapId: string, graph: FlowGraph): GraphRunner;
 }
 
 export type TryOutcome =
-  Exclude<NodeOutcome, NodeCompleted> | (NodeCompleted & { activeEdges: ReadonlySet<Edge> });
+  Exclude<NodeOutcome, NodeCompleted> | (NodeCompleted & { activeEdges: readonly Edge[] });
 
 /** One try of one node: config → handler → output as JSON → which edges are active. Never rejects. */
-export async function tryNode(node: GraphNode, input: unknown, scope: TryScope): Promise<TryOutcome> {
+export async function tryNode(
+  node: GraphNode,
+  input: unknown,
+  aborter: LazyAbort,
+  run: TryScope,
+): Promise<TryOutcome> {
   try {
-    const outcome = await runHandler(node, input, scope);
+    const { flowNode, sites, outgoing } = node;
+    const { handlers } = run.scope;
+    const context = new TryContext(flowNode, input, aborter, run);
+    if (sites.length > 0) {
+      context.config = await evaluateConfig(context, sites);
+      const error = handlers.checkConfig(flowNode, context.config);
+      if (error !== undefined) return { kind: 'failed', error };
+    }
+    const outcome = await handlers.get(flowNode.type)!.run(context);
     switch (outcome?.kind) {
       case 'completed': {
         const output = outcome.output === input ? input : toJson(outcome.output);
-        const completed: NodeCompleted = { kind: 'completed', output, ports: portsAsJson(outcome.ports) };
-        return { ...completed, activeEdges: await activeEdges(node, completed, scope) };
+        const ports = portsAsJson(outcome.ports);
+        const completed: TryOutcome = { kind: 'completed', output, ports, activeEdges: outgoing };
+        if (!outgoing.every(isUnconditional))
+          completed.activeEdges = await activeEdges(outgoing, completed, context);
+        return completed;
       }
       case 'failed':
       case 'snoozed':
@@ -52,69 +70,85 @@ export async function tryNode(node: GraphNode, input: unknown, scope: TryScope):
         );
     }
   } catch (error) {
-    return scope.aborter.aborted ? { kind: 'cancelled' } : failureOf(error);
+    return aborter.aborted ? { kind: 'cancelled' } : failureOf(error);
   }
 }
 
-async function runHandler(
-  { flowNode, sites }: GraphNode,
-  input: unknown,
-  scope: TryScope,
-): Promise<NodeOutcome> {
-  const { aborter, run } = scope;
-  const { expressions, execution, handlers, inputs } = run;
-  const handler = handlers.get(flowNode.type)!;
-  const known = { input, inputs, nodes: scope.outputs, execution };
-  const evaluate = (text: string, root: unknown, variables?: Record<string, unknown>) =>
-    expressions.evaluate(text, root, { variables: { ...known, ...variables }, signal: aborter.signal });
+/** What a handler asks for is made when it asks: most ask for little. Its functions may be taken out of it. */
+class TryContext implements NodeContext<Record<string, unknown>> {
+  config: Record<string, unknown>;
 
-  let config: unknown = flowNode.config ?? {};
-  if (sites.length > 0) {
-    config = await evaluateSites(config, sites, (text) => evaluate(text, input));
-    const error = handlers.checkConfig(flowNode, config);
-    if (error !== undefined) return { kind: 'failed', error };
+  constructor(
+    readonly node: FlowNode,
+    readonly input: unknown,
+    private readonly aborter: LazyAbort,
+    readonly run: TryScope,
+  ) {
+    this.config = node.config ?? {};
   }
-  return handler.run({
-    node: flowNode,
-    config: config as Record<string, unknown>,
-    input,
-    inputs,
-    execution,
-    idempotencyKey: scope.idempotencyKey,
-    get signal() {
-      return aborter.signal;
-    },
-    log: run.log,
-    evaluate,
-    graphRunner: scope.graphRunner,
-  });
+
+  get inputs(): Record<string, unknown> {
+    return this.run.scope.inputs;
+  }
+  get execution(): ExecutionIdentity {
+    return this.run.scope.execution;
+  }
+  get idempotencyKey(): string {
+    return this.run.scope.keyPrefix + this.node.id;
+  }
+  get signal(): AbortSignal {
+    return this.aborter.signal;
+  }
+  get log(): NodeLogger {
+    return this.run.scope.log;
+  }
+  get evaluate(): NodeContext<unknown>['evaluate'] {
+    const { input, inputs, execution, run, aborter } = this;
+    const known = { input, inputs, nodes: run.outputs, execution };
+    return (text, root, variables) =>
+      run.scope.expressions.evaluate(text, root, {
+        variables: { ...known, ...variables },
+        signal: aborter.signal,
+      });
+  }
+  get graphRunner(): NodeContext<unknown>['graphRunner'] {
+    return (graph) => this.run.graphRunner(this.node.id, graph);
+  }
+}
+
+async function evaluateConfig(
+  { config, input, evaluate }: TryContext,
+  sites: readonly ExpressionSite[],
+): Promise<Record<string, unknown>> {
+  const evaluated = await evaluateSites(config, sites, (text) => evaluate(text, input));
+  return evaluated as Record<string, unknown>;
 }
 
 function portsAsJson(ports: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
   return ports && Object.fromEntries(Object.entries(ports).map(([port, value]) => [port, toJson(value)]));
 }
 
+function isUnconditional({ port, when }: Edge): boolean {
+  return port === undefined && when === undefined;
+}
+
 async function activeEdges(
-  { outgoing }: GraphNode,
+  outgoing: readonly Edge[],
   source: NodeCompleted,
-  scope: TryScope,
-): Promise<Set<Edge>> {
-  const active = new Set<Edge>();
+  context: TryContext,
+): Promise<Edge[]> {
+  const active: Edge[] = [];
   for (const edge of outgoing) {
     if (edge.port !== undefined && !Object.hasOwn(source.ports ?? {}, edge.port)) continue;
-    if (edge.when === undefined || (await holds(edge.when, outputOf(source, edge), scope))) active.add(edge);
+    if (edge.when === undefined || (await holds(edge.when, outputOf(source, edge), context)))
+      active.push(edge);
   }
   return active;
 }
 
-async function holds(
-  when: string,
-  output: unknown,
-  { aborter, run: { expressions, inputs } }: TryScope,
-): Promise<boolean> {
-  return isTruthy(
-    await expressions.evaluate(when, output, { variables: { inputs }, signal: aborter.signal }),
-  );
+/** A condition is on the output alone: of the variables it has `$inputs`. */
+async function holds(when: string, output: unknown, { inputs, signal, run }: TryContext): Promise<boolean> {
+  return isTruthy(await run.scope.expressions.evaluate(when, output, { variables: { inputs }, signal }));
 }
 
 export function outputOf({ output, ports }: NodeCompleted, { port }: Edge): unknown {

@@ -2,10 +2,14 @@ import type { Edge, Graph, GraphNode } from './graph.js';
 
 export interface Decided {
   /** Nodes that may run now. */
-  ready: GraphNode[];
+  ready: readonly GraphNode[];
   /** Nodes that never will, in the order in which that became known. */
-  skipped: GraphNode[];
+  skipped: readonly GraphNode[];
 }
+
+const countIncoming = ({ incoming }: GraphNode) => incoming.length;
+const notYet = () => false;
+const NOTHING: Decided = { ready: [], skipped: [] };
 
 /**
  * Which nodes may run: a node is decided once all its incoming edges are. It runs if at least one of them is
@@ -18,13 +22,9 @@ export class Readiness {
   private readonly active: boolean[];
 
   constructor(private readonly graph: Graph) {
-    this.undecided = graph.nodes.map(({ incoming }) => incoming.length);
-    this.reached = graph.nodes.map(() => false);
-    this.active = graph.edges.map(() => false);
-  }
-
-  roots(): GraphNode[] {
-    return this.graph.nodes.filter(({ incoming }) => incoming.length === 0);
+    this.undecided = graph.nodes.map(countIncoming);
+    this.reached = graph.nodes.map(notYet);
+    this.active = graph.edges.map(notYet);
   }
 
   isActive(edge: Edge): boolean {
@@ -32,23 +32,24 @@ export class Readiness {
   }
 
   /** The node ended, and `activeEdges` are those of its outgoing edges that carry its output on. */
-  settle(node: GraphNode, activeEdges: ReadonlySet<Edge>): Decided {
-    const decided: Decided = { ready: [], skipped: [] };
+  settle(node: GraphNode, activeEdges: readonly Edge[]): Decided {
+    if (node.outgoing.length === 0) return NOTHING;
+    for (const { index, to } of activeEdges) this.active[index] = this.reached[to] = true;
+    const ready: GraphNode[] = [];
+    const skipped: GraphNode[] = [];
     const ended = [node];
     for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
-      for (const edge of next.outgoing) {
-        const active = next === node && activeEdges.has(edge);
-        const target = this.graph.nodes[edge.to]!;
-        if (active) this.active[edge.index] = this.reached[edge.to] = true;
-        const left = --this.undecided[edge.to]!;
+      for (const { to } of next.outgoing) {
+        const left = --this.undecided[to]!;
         if (left > 0) continue;
-        if (this.reached[edge.to]) decided.ready.push(target);
+        const target = this.graph.nodes[to]!;
+        if (this.reached[to]) ready.push(target);
         else {
-          decided.skipped.push(target);
+          skipped.push(target);
           ended.push(target);
         }
       }
     }
-    return decided;
+    return { ready, skipped };
   }
 }

@@ -3,7 +3,7 @@ import type { Failure, NodeTimelineEntry } from '../../queue/contracts/reports.j
 import type { ExecutionIdentity, GraphOutcome, NodeHandlers, NodeLogger } from '../nodes/node-handler.js';
 import { Expressions } from './expressions.js';
 import { compileGraph } from './graph.js';
-import { runGraph } from './graph-run.js';
+import { runGraph, type RunScope } from './graph-run.js';
 import { type AbortSource, LazyAbort } from './lazy-abort.js';
 import type { NodeSlots } from './node-slots.js';
 import { startTimer } from './timer.js';
@@ -41,76 +41,95 @@ export type FlowOutcome =
 const DEFAULT_GRACE_MS = 1000;
 
 /** Runs one attempt of a flow from its inputs to its end. Never rejects: whatever happens is in the outcome. */
-export async function runFlow(
+export function runFlow(
   task: FlowRun,
   handlers: NodeHandlers,
   options: FlowRunOptions,
 ): Promise<FlowOutcome> {
-  const timeline: NodeTimelineEntry[] = [];
-  const outcome = await runChecked(task, handlers, options, (entry) => {
-    timeline.push(entry);
-    options.onNode?.(entry);
+  return new Promise((resolve) => {
+    const timeline: NodeTimelineEntry[] = [];
+    const limit = new TimeLimit(options.timeoutMs, options.signal);
+    const conclude = (outcome: GraphOutcome) => {
+      limit.end();
+      resolve(flowOutcome(outcome, limit, timeline));
+    };
+    try {
+      const error = handlers.checkGraph(task.flowData);
+      if (error !== undefined) return conclude({ kind: 'failed', error });
+      const scope = scopeOf(task, handlers, options, limit.aborter, timeline);
+      runGraph(compileGraph(task.flowData), task.inputs, scope, conclude);
+    } catch (thrown) {
+      const message = (thrown as Error).message;
+      conclude({ kind: 'failed', error: { code: 'bad_flow', message, retryable: false } });
+    }
   });
-  return outcome.kind === 'completed'
-    ? { kind: 'completed', result: outcome.outputs, timeline }
+}
+
+function flowOutcome(outcome: GraphOutcome, limit: TimeLimit, timeline: NodeTimelineEntry[]): FlowOutcome {
+  if (outcome.kind === 'completed') return { kind: 'completed', result: outcome.outputs, timeline };
+  return outcome.kind === 'cancelled' && limit.hasPassed
+    ? { kind: 'failed', error: limit.failure(), timeline }
     : { ...outcome, timeline };
 }
 
-async function runChecked(
-  task: FlowRun,
+function scopeOf(
+  { executionId, flowId, attempt, inputs }: FlowRun,
   handlers: NodeHandlers,
   options: FlowRunOptions,
-  record: (entry: NodeTimelineEntry) => void,
-): Promise<GraphOutcome> {
-  try {
-    const error = handlers.checkGraph(task.flowData);
-    if (error !== undefined) return { kind: 'failed', error };
-    const graph = compileGraph(task.flowData);
-    const { executionId, flowId, attempt, inputs } = task;
-    return await withinTime(options, (signal) =>
-      runGraph(graph, inputs, {
-        execution: { executionId, flowId, attempt },
-        inputs,
-        keyPrefix: `${executionId}:`,
-        signal,
-        handlers,
-        slots: options.nodeSlots,
-        expressions: options.expressions ?? new Expressions(),
-        log: options.log ?? (() => {}),
-        graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
-        random: options.random ?? Math.random,
-        record,
-      }),
-    );
-  } catch (error) {
-    return {
-      kind: 'failed',
-      error: { code: 'bad_flow', message: (error as Error).message, retryable: false },
-    };
-  }
+  signal: AbortSource,
+  timeline: NodeTimelineEntry[],
+): RunScope {
+  return {
+    execution: { executionId, flowId, attempt },
+    inputs,
+    keyPrefix: `${executionId}:`,
+    signal,
+    handlers,
+    slots: options.nodeSlots,
+    expressions: options.expressions ?? new Expressions(),
+    log: options.log ?? (() => {}),
+    graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+    random: options.random ?? Math.random,
+    record: (entry) => {
+      timeline.push(entry);
+      options.onNode?.(entry);
+    },
+  };
 }
 
 /** Joins the caller's signal and the execution's time-out into one. */
-async function withinTime(
-  { signal, timeoutMs }: FlowRunOptions,
-  run: (signal: AbortSource) => Promise<GraphOutcome>,
-): Promise<GraphOutcome> {
-  const aborter = new LazyAbort();
-  const message = `the execution took longer than its limit of ${timeoutMs} ms`;
-  let timedOut = false;
-  const forward = () => aborter.abort(signal.reason);
-  const timer = startTimer(timeoutMs, () => {
-    timedOut = !aborter.aborted;
-    aborter.abort(new DOMException(message, 'TimeoutError'));
-  });
-  signal.addEventListener('abort', forward, { once: true });
-  if (signal.aborted) forward();
-  try {
-    const outcome = await run(aborter);
-    if (!timedOut || outcome.kind !== 'cancelled') return outcome;
-    return { kind: 'failed', error: { code: 'timeout', message, retryable: false } };
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', forward);
+class TimeLimit {
+  readonly aborter = new LazyAbort();
+  /** It was the time-out that aborted, and not the caller. */
+  hasPassed = false;
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    private readonly timeoutMs: number,
+    private readonly caller: AbortSource,
+  ) {
+    this.timer = startTimer(timeoutMs, () => this.pass());
+    caller.addEventListener('abort', this.forward, { once: true });
+    if (caller.aborted) this.forward();
+  }
+
+  failure(): Failure {
+    return { code: 'timeout', message: this.message(), retryable: false };
+  }
+
+  end(): void {
+    clearTimeout(this.timer);
+    this.caller.removeEventListener('abort', this.forward);
+  }
+
+  private readonly forward = () => this.aborter.abort(this.caller.reason);
+
+  private pass(): void {
+    this.hasPassed = !this.aborter.aborted;
+    this.aborter.abort(new DOMException(this.message(), 'TimeoutError'));
+  }
+
+  private message(): string {
+    return `the execution took longer than its limit of ${this.timeoutMs} ms`;
   }
 }

@@ -85,6 +85,7 @@ export class NodeRegistry implements NodeHandlers {
   }
 
   private checkPorts({ nodes, connections }: FlowGraph): Failure | undefined {
+    if (connections.every(({ output }) => output === undefined)) return undefined;
     const types = new Map(nodes.map(({ id, type }) => [id, type]));
     for (const { from, to, output } of connections) {
       const type = types.get(from);
