@@ -1,7 +1,8 @@
 import { sql } from 'kysely';
 import type { Acceptance, NewExecution } from './execution-store.js';
-import { type Row, rowShape } from './dialect.js';
-import { inOrder, labelKey, priorityRank, storableJson, toJson } from './rows.js';
+import { type Row, rowShape } from './batch-rows.js';
+import { BatchStatement } from './batch-statement.js';
+import { areDistinct, labelKey, priorityRank, storableJson, toJson } from './rows.js';
 import { StoreUnavailableError } from './errors.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { type ExecutionState, TRANSITIONS } from './transitions.js';
@@ -33,65 +34,64 @@ const ACCEPTED = sql.raw(`'${ACCEPTED_STATE}'`);
 /** A row may vanish between an insert that met it and the look at it (`prune`); then it is new after all. */
 const ROUNDS = 3;
 
+const CREATED: Acceptance = { kind: 'created' };
+
+const INSERT = sql`
+  insert into executions (
+    execution_id, flow_id, state, priority, attempt, max_attempts, attempts_per_series, timeout_ms, created_at,
+    available_at, expires_at, queued_at, assigned_at, worker_id, request_hash, required_types, backoff, labels, request
+  )
+  select execution_id, flow_id, state, priority,
+    1, max_attempts, max_attempts, timeout_ms, now,
+    case when worker_id is not null then null when delay_ms > 0 then now + delay_ms else now + rescue_after_ms end,
+    expires_at, case when state <> ${ACCEPTED} then now end, case when worker_id is not null then now end,
+    worker_id, request_hash, required_types, backoff, labels, request
+  from given cross join clock
+  where given.execution_id is not null
+  on conflict (execution_id) do nothing`;
+
 /** The first write of an execution: what makes a 202 true. */
 export class ExecutionAcceptance {
-  constructor(private readonly session: StoreSession) {}
+  private readonly rows: BatchStatement<NewExecution>;
+
+  constructor(private readonly session: StoreSession) {
+    this.rows = new BatchStatement(session, NEW_ROW, toRow, () => ({ with: [], write: INSERT }));
+  }
 
   async accept(items: NewExecution[]): Promise<Acceptance[]> {
-    const firsts = new Map<string, NewExecution>();
-    for (const item of items) if (!firsts.has(item.executionId)) firsts.set(item.executionId, item);
-
-    const created = new Set<string>();
+    const firsts = areDistinct(items) ? null : firstOfEach(items);
     const existing = new Map<string, Existing>();
-    let open = [...firsts.values()];
+    let open = firsts === null ? items : [...firsts.values()];
     for (let round = 0; open.length > 0; round += 1) {
       if (round === ROUNDS)
         throw new StoreUnavailableError('executions came and went while they were being accepted');
-      for (const id of await this.insert(inOrder(open))) created.add(id);
+      const created = await this.insert(open);
+      if (created === null) break;
       const met = open.filter(({ executionId }) => !created.has(executionId));
       await this.read(met, existing);
       open = met.filter(({ executionId }) => !existing.has(executionId));
     }
     return items.map((item) => {
-      const first = firsts.get(item.executionId)!;
-      if (!created.has(item.executionId)) return existing.get(item.executionId)!;
-      return item === first ? { kind: 'created' } : repetitionOf(first);
+      const first = firsts?.get(item.executionId) ?? item;
+      return existing.get(item.executionId) ?? (item === first ? CREATED : repetitionOf(first));
     });
   }
 
-  /** Labels need a second statement, so only a batch that has any pays for a transaction. */
-  private insert(items: NewExecution[]): Promise<string[]> {
-    const labelled = items.filter(({ labels }) => Object.keys(labels).length > 0);
-    if (labelled.length === 0) return this.session.run((db) => this.insertRows(db, items));
+  /**
+   * Labels need a second statement, so only a batch that has any pays for a transaction.
+   * @returns the ids that are new; null = all
+   */
+  private insert(items: NewExecution[]): Promise<Set<string> | null> {
+    const labelled = items.filter(({ labels }) => hasAny(labels));
+    if (labelled.length === 0) return this.rows.take(items);
     return this.session.transaction(async (trx) => {
-      const created = await this.insertRows(trx, items);
-      const fresh = new Set(created);
+      const created = await this.rows.take(items, {}, trx);
       await this.insertLabels(
         trx,
-        labelled.filter(({ executionId }) => fresh.has(executionId)),
+        labelled.filter(({ executionId }) => created?.has(executionId) ?? true),
       );
       return created;
     });
-  }
-
-  private async insertRows(db: Executor, items: NewExecution[]): Promise<string[]> {
-    const { dialect } = this.session;
-    const { rows } = await sql<{ execution_id: string }>`
-      with clock as materialized (select ${dialect.now()} as now), fresh as (${dialect.rows(NEW_ROW, items.map(toRow))})
-      insert into executions (
-        execution_id, flow_id, state, priority, attempt, max_attempts, attempts_per_series, timeout_ms, created_at,
-        available_at, expires_at, queued_at, assigned_at, worker_id, request_hash, required_types, backoff, labels, request
-      )
-      select execution_id, flow_id, state, priority,
-        1, max_attempts, max_attempts, timeout_ms, now,
-        case when worker_id is not null then null when delay_ms > 0 then now + delay_ms else now + rescue_after_ms end,
-        expires_at, case when state <> ${ACCEPTED} then now end, case when worker_id is not null then now end,
-        worker_id, request_hash, required_types, backoff, labels, request
-      from fresh cross join clock
-      where true
-      on conflict (execution_id) do nothing
-      returning execution_id`.execute(db);
-    return rows.map((row) => row.execution_id);
   }
 
   private async insertLabels(trx: Executor, items: NewExecution[]): Promise<void> {
@@ -128,6 +128,17 @@ export class ExecutionAcceptance {
   }
 }
 
+function firstOfEach(items: NewExecution[]): Map<string, NewExecution> {
+  const firsts = new Map<string, NewExecution>();
+  for (const item of items) if (!firsts.has(item.executionId)) firsts.set(item.executionId, item);
+  return firsts;
+}
+
+function hasAny(labels: Record<string, string>): boolean {
+  for (const _ in labels) return true;
+  return false;
+}
+
 function initialState({ workerId, isInLine }: NewExecution): ExecutionState {
   if (workerId !== null) return TRANSITIONS.assign.to;
   return isInLine ? TRANSITIONS.queue.to : ACCEPTED_STATE;
@@ -153,7 +164,7 @@ function toRow(item: NewExecution): Row {
     request_hash: item.requestHash,
     required_types: item.requiredTypes,
     backoff: toJson(item.backoff),
-    labels: Object.keys(item.labels).length === 0 ? null : JSON.stringify(item.labels),
+    labels: hasAny(item.labels) ? JSON.stringify(item.labels) : null,
     request: storableJson(item.request),
   };
 }

@@ -1,6 +1,6 @@
 import { type DeadLetter, InvalidCursorError, type NewDeadLetter } from './execution-store.js';
 import { sql } from 'kysely';
-import { rowShape } from './dialect.js';
+import { rowShape } from './batch-rows.js';
 import type { StoreSession } from './store-session.js';
 
 const LETTER_ROW = rowShape({ letter: 'text' });

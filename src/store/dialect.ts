@@ -1,4 +1,13 @@
 import { type RawBuilder, sql } from 'kysely';
+import {
+  asArrays,
+  type BatchRows,
+  Place,
+  postgresBatch,
+  type Row,
+  type RowShape,
+  sqliteBatch,
+} from './batch-rows.js';
 
 /**
  * Everything in which the SQL of the two databases differs. The queries themselves are written once.
@@ -9,8 +18,10 @@ export interface StoreDialect {
   now(): RawBuilder<number>;
   /** A subquery of `rows`, given as one JSON parameter however many they are. */
   rows(shape: RowShape, rows: readonly Row[]): RawBuilder<unknown>;
-  /** A subquery of one column with these texts, given as one JSON parameter. */
-  texts(values: readonly string[]): RawBuilder<unknown>;
+  /** A subquery of one column with these texts, given as one JSON parameter, or with the place of such a one. */
+  texts(values: readonly string[] | Place): RawBuilder<unknown>;
+  /** How the statements that are compiled once are given their rows. */
+  readonly batch: BatchRows;
   /** A text column as a JSON string. */
   jsonString(column: RawBuilder<unknown>): RawBuilder<string>;
   /**
@@ -26,37 +37,17 @@ export interface StoreDialect {
   readonly forUpdateSkipLocked: RawBuilder<unknown>;
 }
 
-type ColumnType = 'text' | 'integer' | 'bigint' | 'double precision';
-
-/** How rows are unpacked from JSON: names and types of their columns, rendered once for both dialects. */
-export interface RowShape {
-  readonly columns: readonly string[];
-  readonly postgres: RawBuilder<unknown>;
-  readonly sqlite: RawBuilder<unknown>;
-}
-
-export function rowShape(columns: Record<string, ColumnType>): RowShape {
-  const entries = Object.entries(columns);
-  return {
-    columns: Object.keys(columns),
-    postgres: sql.raw(entries.map(([name, type]) => `${name} ${type}`).join(', ')),
-    sqlite: sql.raw(entries.map(([name], position) => `value ->> ${position} as ${name}`).join(', ')),
-  };
-}
-
-export type Row = Record<string, string | number | null>;
-
-/** SQLite reads a value by its position in half the time it needs to find it by name. */
-function asArrays(shape: RowShape, rows: readonly Row[]): unknown[][] {
-  return rows.map((row) => shape.columns.map((column) => row[column]));
+function textsOf(values: readonly string[] | Place): string | Place {
+  return values instanceof Place ? values : JSON.stringify(values);
 }
 
 export const postgres: StoreDialect = {
   name: 'postgres',
-  now: () => sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
+  now: () => postgresBatch.now,
+  batch: postgresBatch,
   rows: (shape, rows) =>
     sql`select * from json_to_recordset(${JSON.stringify(rows)}::json) as r(${shape.postgres})`,
-  texts: (values) => sql`select json_array_elements_text(${JSON.stringify(values)}::json)`,
+  texts: (values) => sql`select json_array_elements_text(${textsOf(values)}::json)`,
   jsonString: (column) => sql<string>`to_json(${column})::text`,
   lockGiven: sql`locked as materialized (
     select execution_id from executions where execution_id in (select execution_id from given)
@@ -72,8 +63,9 @@ const nothing = sql``;
 export const sqlite: StoreDialect = {
   name: 'sqlite',
   now: () => sql<number>`${Date.now()}`,
+  batch: sqliteBatch,
   rows: (shape, rows) => sql`select ${shape.sqlite} from json_each(${JSON.stringify(asArrays(shape, rows))})`,
-  texts: (values) => sql`select value from json_each(${JSON.stringify(values)})`,
+  texts: (values) => sql`select value from json_each(${textsOf(values)})`,
   jsonString: (column) => sql<string>`json_quote(${column})`,
   lockGiven: null,
   forShare: nothing,

@@ -122,19 +122,41 @@ function parse<T>(json: string | null): T | null {
   return json === null ? null : (JSON.parse(json) as T);
 }
 
+/** By which a write of a batch finds its row. */
+export interface Keyed {
+  executionId: string;
+  attempt?: number;
+  workerId?: string | null;
+}
+
 /**
- * The rows of one batch in the order of their ids, each key once (the first given wins). The order is the same in
- * every replica, so that two of them locking the same rows wait for each other instead of deadlocking.
+ * The rows of one batch, each key once (the first given wins), and in the order of their ids where that is wanted: it is
+ * the same in every replica, so that two of them locking the same rows wait for each other instead of deadlocking. Most
+ * batches are as they should be, which costs less to see than to bring about.
  */
-export function inOrder<T extends { executionId: string; attempt?: number; workerId?: string | null }>(
-  items: readonly T[],
-): T[] {
+export function inOrder<T extends Keyed>(items: readonly T[], isOrderWanted: boolean): readonly T[] {
+  if (isOrderWanted ? isAscending(items) : areDistinct(items)) return items;
   const byKey = new Map<string, T>();
   for (const item of items) {
     const key = `${item.executionId} ${item.attempt ?? ''} ${item.workerId ?? ''}`;
     if (!byKey.has(key)) byKey.set(key, item);
   }
   return [...byKey.values()].toSorted((a, b) => compareTexts(a.executionId, b.executionId));
+}
+
+/** Whether no two are of the same execution. */
+export function areDistinct(items: readonly Keyed[]): boolean {
+  if (isAscending(items)) return true;
+  const ids = new Set<string>();
+  for (const { executionId } of items) ids.add(executionId);
+  return ids.size === items.length;
+}
+
+function isAscending(items: readonly Keyed[]): boolean {
+  for (let index = 1; index < items.length; index += 1) {
+    if (items[index]!.executionId <= items[index - 1]!.executionId) return false;
+  }
+  return true;
 }
 
 function compareTexts(a: string, b: string): number {

@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { DecidedSize, ScalingChange, ScalingRecord } from './execution-store.js';
-import { rowShape } from './dialect.js';
+import { rowShape } from './batch-rows.js';
 import { LEADER_LEASE } from './leases.js';
 import type { StoreSession } from './store-session.js';
 

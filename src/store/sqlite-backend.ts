@@ -10,6 +10,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import type { Backend } from './backend.js';
+import type { TakingQuery } from './batch-statement.js';
 import { sqlite } from './dialect.js';
 import { type ErrorKind, errorCode } from './errors.js';
 import type { StoreDatabase } from './schema.js';
@@ -33,6 +34,8 @@ function dialectOf(client: SqliteClient): Dialect {
     createQueryCompiler: () => new SqliteQueryCompiler(),
   };
 }
+
+const RETURNING = 'returning executions.execution_id as id';
 
 /**
  * One database connection for everybody. Statements follow each other without waiting for the answer to the one before;
@@ -89,12 +92,13 @@ class SqliteDriver implements Driver {
 
   private async execute<R>(
     connection: DatabaseConnection,
-    { sql, parameters }: CompiledQuery,
+    query: CompiledQuery | TakingQuery,
   ): Promise<QueryResult<R>> {
     while (this.transaction !== null && !this.ends.has(connection)) {
       await this.transaction;
     }
-    const { rows, changes } = await this.client.execute(sql, parameters);
+    const which = 'count' in query ? { count: query.count, returning: RETURNING } : null;
+    const { rows, changes } = await this.client.execute(query.sql, query.parameters, which);
     return { rows: rows as R[], numAffectedRows: BigInt(changes) };
   }
 

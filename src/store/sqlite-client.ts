@@ -1,13 +1,15 @@
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { StoreInUseError, StoreSetupError } from './errors.js';
-import type { SqliteAnswer } from './sqlite-file.js';
+import type { SqliteAnswer, Which } from './sqlite-file.js';
 
 /** `text` null = close. */
 export interface SqliteRequest {
   id: number;
   text: string | null;
   parameters: readonly unknown[];
+  /** Set for the write of a batch that is to say which rows it took. */
+  which: Which | null;
 }
 
 /** `id` 0 tells how opening went. */
@@ -49,22 +51,26 @@ export class SqliteClient {
   }
 
   /** @throws Error with the `code` that SQLite gave */
-  execute(text: string, parameters: readonly unknown[]): Promise<SqliteAnswer> {
-    return this.request(text, parameters);
+  execute(text: string, parameters: readonly unknown[], which: Which | null = null): Promise<SqliteAnswer> {
+    return this.request(text, parameters, which);
   }
 
   /** Writes everything into the file and gives its lock back. */
   async close(): Promise<void> {
     if (!this.hasEnded) {
       // It is answered only if it fails.
-      const failed = this.request(null, []).then(() => undefined);
+      const failed = this.request(null, [], null).then(() => undefined);
       await Promise.race([this.ended, failed]);
       failed.catch(() => undefined);
     }
     await this.ended;
   }
 
-  private request(text: string | null, parameters: readonly unknown[]): Promise<SqliteAnswer> {
+  private request(
+    text: string | null,
+    parameters: readonly unknown[],
+    which: Which | null,
+  ): Promise<SqliteAnswer> {
     return new Promise((resolve, reject) => {
       if (this.hasEnded) {
         reject(gone('the thread of the database has ended'));
@@ -73,7 +79,7 @@ export class SqliteClient {
       const id = ++this.requests;
       this.waiting.set(id, { resolve, reject });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-      this.thread.postMessage({ id, text, parameters } satisfies SqliteRequest);
+      this.thread.postMessage({ id, text, parameters, which } satisfies SqliteRequest);
     });
   }
 

@@ -1,17 +1,26 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
+import type { Taken } from './batch-rows.js';
 import { errorCode, errorText, StoreInUseError, StoreSetupError } from './errors.js';
 
 /** How long opening waits for another process to let go of the file, so that a quick restart does not fail. */
 const OPEN_TIMEOUT_MS = 2_000;
-/** Statements kept prepared; the store has about fifty, and lists vary. */
-const PREPARED_LIMIT = 200;
+/** Statements kept prepared: the store has about fifty, lists vary, and a write of batches has one for each size. */
+const PREPARED_LIMIT = 300;
 
 /** How a transaction begins. */
 export const BEGIN = 'begin immediate';
 
 type Statement = ReturnType<Database.Database['prepare']>;
+
+/** How a write of a batch is asked which rows it took: it is one row, `Taken`, that answers. */
+export interface Which {
+  /** How many rows the batch has. */
+  count: number;
+  /** What makes the statement answer their ids. */
+  returning: string;
+}
 
 /** What a statement answered: rows, or how many it changed. */
 export interface SqliteAnswer {
@@ -44,6 +53,24 @@ export class SqliteFile {
   }
 
   /**
+   * Runs a write of a batch. Nearly always it takes all rows, which their number says: to have their ids answered as
+   * well would cost as much again as the statement.
+   * @returns null if it took some and not others: it has to be undone and done again with `takeAsking`
+   */
+  take(text: string, parameters: readonly unknown[], { count }: Which): SqliteAnswer | null {
+    const { changes } = this.execute(text, parameters);
+    return changes === 0 || changes === count ? taken(changes, null) : null;
+  }
+
+  takeAsking(text: string, parameters: readonly unknown[], { returning }: Which): SqliteAnswer {
+    const { rows } = this.execute(`${text} ${returning}`, parameters);
+    return taken(
+      rows.length,
+      rows.map((row) => (row as { id: string }).id),
+    );
+  }
+
+  /**
    * Gives the lock back. `libsql` really closes a file only once every statement made from it was collected as
    * garbage, which would leave the lock with a process that goes on.
    */
@@ -69,6 +96,10 @@ export class SqliteFile {
     }
     return entry;
   }
+}
+
+function taken(count: number, ids: string[] | null): SqliteAnswer {
+  return { rows: [{ taken: count, ids } satisfies Taken], changes: count };
 }
 
 function openExclusively(file: string): Database.Database {

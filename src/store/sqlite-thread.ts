@@ -1,12 +1,13 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorCode, errorText, StoreInUseError } from './errors.js';
 import type { SqliteReply, SqliteRequest } from './sqlite-client.js';
-import { BEGIN, SqliteFile } from './sqlite-file.js';
+import { BEGIN, type SqliteAnswer, SqliteFile } from './sqlite-file.js';
 
 /**
  * The thread that has the embedded database: a commit waits for the disk, and here nobody waits with it. Requests are
  * done in the order in which they come. Statements that have gathered behind one another share one commit, so that the
- * disk is waited for once; each is answered only when that has come back, and fails alone.
+ * disk is waited for once; each is answered only when that has come back, and fails alone. Where a batch among them was
+ * taken in part, they are all undone and done again, and it is asked which rows: nobody has seen anything of it yet.
  */
 const { file } = workerData as { file: string };
 const port = parentPort!;
@@ -37,7 +38,7 @@ function serve(db: SqliteFile, request: SqliteRequest): void {
     // Within a transaction of the caller's own, every statement is part of that.
     const joinable = db.isInTransaction ? 0 : requests.findIndex(standsAlone);
     const group = requests.splice(0, joinable < 0 ? requests.length : Math.max(1, joinable));
-    if (group.length === 1) {
+    if (group.length === 1 && !mayBeUndone(db, group[0]!)) {
       alone(db, group[0]!);
     } else {
       together(db, group);
@@ -54,24 +55,27 @@ function standsAlone({ text }: SqliteRequest): boolean {
   return text === null || text === BEGIN;
 }
 
-function alone(db: SqliteFile, { id, text, parameters }: SqliteRequest): void {
+/** A batch of which some rows may be taken and others not. Within a transaction of the caller's own nothing is undone. */
+function mayBeUndone(db: SqliteFile, { which }: SqliteRequest): boolean {
+  return which !== null && which.count > 1 && !db.isInTransaction;
+}
+
+function alone(db: SqliteFile, request: SqliteRequest): void {
   try {
-    if (text === null) {
+    if (request.text === null) {
       db.close();
       port.close();
     } else {
-      reply({ id, answer: db.execute(text, parameters) });
+      reply({ id: request.id, answer: execute(db, request, true)! });
     }
   } catch (error) {
-    reply({ id, error: describe(error) });
+    reply({ id: request.id, error: describe(error) });
   }
 }
 
 function together(db: SqliteFile, requests: SqliteRequest[]): void {
   try {
-    db.execute(BEGIN, []);
-    const replies = requests.map(({ id, text, parameters }) => attempt(db, id, text!, parameters));
-    db.execute('commit', []);
+    const replies = commit(db, requests, false) ?? commit(db, requests, true)!;
     replies.forEach(reply);
   } catch (error) {
     if (db.isInTransaction) {
@@ -81,16 +85,46 @@ function together(db: SqliteFile, requests: SqliteRequest[]): void {
   }
 }
 
+/** @returns null if all is undone, since a batch that was not asked was taken in part */
+function commit(db: SqliteFile, requests: SqliteRequest[], isAsking: boolean): SqliteReply[] | null {
+  db.execute(BEGIN, []);
+  const replies: SqliteReply[] = [];
+  for (const request of requests) {
+    const done = attempt(db, request, isAsking);
+    if (done === null) {
+      db.execute('rollback', []);
+      return null;
+    }
+    replies.push(done);
+  }
+  db.execute('commit', []);
+  return replies;
+}
+
 /** @throws if not only the statement has failed: some errors end the whole transaction */
-function attempt(db: SqliteFile, id: number, text: string, parameters: readonly unknown[]): SqliteReply {
+function attempt(db: SqliteFile, request: SqliteRequest, isAsking: boolean): SqliteReply | null {
+  const { id } = request;
   try {
-    return { id, answer: db.execute(text, parameters) };
+    const answer = execute(db, request, isAsking);
+    return answer && { id, answer };
   } catch (error) {
     if (!db.isInTransaction) {
       throw error;
     }
     return { id, error: describe(error) };
   }
+}
+
+/** @param isAsking whether a batch is asked which rows it took; if not, null comes where that has to be known */
+function execute(
+  db: SqliteFile,
+  { text, parameters, which }: SqliteRequest,
+  isAsking: boolean,
+): SqliteAnswer | null {
+  if (which === null) return db.execute(text!, parameters);
+  return isAsking && which.count > 1
+    ? db.takeAsking(text!, parameters, which)
+    : db.take(text!, parameters, which);
 }
 
 function reply(message: SqliteReply): void {

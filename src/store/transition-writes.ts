@@ -10,13 +10,24 @@ import type {
   TaskContent,
   TaskRef,
 } from './execution-store.js';
-import { type Row, type RowShape, rowShape } from './dialect.js';
-import { appendAttempt, startOfAttempt } from './attempt-sql.js';
+import { Place, type Row, type RowShape, rowShape } from './batch-rows.js';
+import { BatchStatement, type BatchWrite, type Values } from './batch-statement.js';
+import type { StoreDialect } from './dialect.js';
 import { LEADER_LEASE } from './leases.js';
-import { type ExecutionRow, inOrder, RECORD_COLUMNS, storableJson, toJson, toRecord } from './rows.js';
-import type { Executor, StoreSession } from './store-session.js';
-import { endOf, isIn, mayDo, mayEndAs } from './transition-sql.js';
-import { TRANSITIONS } from './transitions.js';
+import { type ExecutionRow, type Keyed, RECORD_COLUMNS, storableJson, toJson, toRecord } from './rows.js';
+import type { StoreSession } from './store-session.js';
+import {
+  ABORT,
+  ASSIGN,
+  type Change,
+  FINISH,
+  PARK,
+  POSTPONE,
+  QUEUE,
+  REQUEUE,
+  RETRY,
+  START,
+} from './transition-changes.js';
 
 const TASK_ROW = rowShape({ execution_id: 'text', attempt: 'integer' });
 const HELD_ROW = rowShape({ execution_id: 'text', attempt: 'integer', worker_id: 'text' });
@@ -40,18 +51,19 @@ const ENDED_ROW = rowShape({
   entry: 'text',
 });
 
+/** A statement, and what of the executions it took it can be asked for. */
+interface Reading<Item extends Keyed, R extends { execution_id: string }> {
+  statement: BatchStatement<Item>;
+  /** Of all of them. */
+  all: RawBuilder<R>;
+  /** Without the large columns of those that are not at the place `wanted`. */
+  some: RawBuilder<R>;
+}
+
 /** What a write answers: these columns, the id among them. */
 type Answer<C extends keyof ExecutionRow> = Pick<ExecutionRow, C> & { execution_id: string };
 
-interface Wanted<C extends keyof ExecutionRow, T> {
-  /** Of these executions it is read. */
-  wanted: ReadonlySet<string>;
-  columns: readonly C[];
-  read: (row: Answer<C>) => T;
-}
-
 const NONE: ReadonlySet<string> = new Set();
-const ID = sql<{ execution_id: string }>`executions.execution_id`;
 const TASK_COLUMNS = ['execution_id', 'flow_id', 'max_attempts', 'timeout_ms', 'request'] as const;
 /** One who waits must not have the bodies of a whole batch brought. */
 const LARGE_COLUMNS: ReadonlySet<string> = new Set([
@@ -62,27 +74,54 @@ const LARGE_COLUMNS: ReadonlySet<string> = new Set([
   'error',
 ]);
 
-/** The same task, held by the same worker: what every write about an attempt checks. */
-const sameTask = sql`executions.execution_id = given.execution_id and executions.attempt = given.attempt`;
-const sameHolder = sql`${sameTask} and executions.worker_id = given.worker_id`;
-
 /** The writes by which tasks travel: each is one conditional statement for a whole batch, made from the transition table. */
 export class TransitionWrites {
-  constructor(private readonly session: StoreSession) {}
+  private readonly queueing: BatchStatement<TaskRef>;
+  private readonly postponing: BatchStatement<TaskRef>;
+  private readonly parking: BatchStatement<TaskRef>;
+  private readonly starting: BatchStatement<HeldTaskRef>;
+  private readonly assigning: Reading<Assignment, Answer<(typeof TASK_COLUMNS)[number]>>;
+  private readonly finishing: Reading<FinishedAttempt, Answer<(typeof RECORD_COLUMNS)[number]>>;
+  private readonly retrying: BatchStatement<Retry>;
+  private readonly requeueing: BatchStatement<Requeue>;
+  private readonly aborting: BatchStatement<Requeue>;
 
-  async markQueued(tasks: TaskRef[]): Promise<void> {
-    await this.update(TASK_ROW, inOrder(tasks).map(taskRow), {
-      set: sql`state = ${endOf('queue')}, queued_at = clock.now, available_at = null`,
-      where: sql`${sameTask} and (${mayDo('queue')}
-        or (${isIn([TRANSITIONS.queue.to])} and executions.available_at is not null))`,
+  constructor(private readonly session: StoreSession) {
+    const { dialect } = session;
+    const update = <Item extends Keyed>(
+      shape: RowShape,
+      toRow: (item: Item) => Row,
+      change: Change,
+    ): BatchStatement<Item> => new BatchStatement(session, shape, toRow, updating(dialect, change));
+    const reading = <Item extends Keyed, C extends keyof ExecutionRow & string>(
+      statement: BatchStatement<Item>,
+      columns: readonly C[],
+    ): Reading<Item, Answer<C>> => ({
+      statement,
+      all: columnsOf(columns, null),
+      some: columnsOf(columns, dialect.texts(new Place('wanted'))),
     });
+    // The lease is read with a lock: once another replica has a higher epoch, no write of a lower one can commit.
+    const fence = sql`fence as materialized (
+      select 1 as held from leases where name = ${LEADER_LEASE} and epoch = ${new Place('epoch')} ${dialect.forShare})`;
+
+    this.queueing = update(TASK_ROW, taskRow, QUEUE);
+    this.postponing = update(TASK_ROW, taskRow, POSTPONE);
+    this.parking = update(TASK_ROW, taskRow, PARK);
+    this.starting = update(HELD_ROW, heldRow, START);
+    this.assigning = reading(update(HELD_ROW, heldRow, { ...ASSIGN, with: fence }), TASK_COLUMNS);
+    this.finishing = reading(update(FINISHED_ROW, finishedRow, FINISH), RECORD_COLUMNS);
+    this.retrying = update(ENDED_ROW, retriedRow, RETRY);
+    this.requeueing = update(ENDED_ROW, requeuedRow, REQUEUE);
+    this.aborting = update(ENDED_ROW, requeuedRow, ABORT);
   }
 
-  async postpone(tasks: TaskRef[], byMs: number): Promise<void> {
-    await this.update(TASK_ROW, inOrder(tasks).map(taskRow), {
-      set: sql`available_at = clock.now + ${byMs}`,
-      where: sql`${sameTask} and ${isIn([TRANSITIONS.queue.to])} and executions.available_at is not null`,
-    });
+  markQueued(tasks: TaskRef[]): Promise<void> {
+    return this.queueing.run(tasks);
+  }
+
+  postpone(tasks: TaskRef[], byMs: number): Promise<void> {
+    return this.postponing.run(tasks, { byMs });
   }
 
   assign(
@@ -90,30 +129,11 @@ export class TransitionWrites {
     assignments: Assignment[],
     wanted: ReadonlySet<string> = NONE,
   ): Promise<Map<string, TaskContent | null>> {
-    // The lease is read with a lock: once another replica has a higher epoch, no write of a lower one can commit.
-    const fence = sql`fence as materialized (
-      select 1 as held from leases where name = ${LEADER_LEASE} and epoch = ${epoch} ${this.session.dialect.forShare})`;
-    const change: Change = {
-      with: fence,
-      from: sql`fence`,
-      set: sql`state = ${endOf('assign')}, worker_id = given.worker_id, assigned_at = clock.now,
-        queued_at = coalesce(executions.queued_at, clock.now), available_at = null, parked_reason = null`,
-      where: sql`${sameTask} and ${mayDo('assign')}
-        and (executions.state <> 'retrying' or executions.available_at <= clock.now)
-        and (executions.expires_at is null or executions.expires_at > clock.now)`,
-    };
-    return this.updateAndRead(HELD_ROW, inOrder(assignments).map(heldRow), change, {
-      wanted,
-      columns: TASK_COLUMNS,
-      read: toTaskContent,
-    });
+    return takeAndRead(this.assigning, assignments, { epoch }, wanted, toTaskContent);
   }
 
-  async markRunning(tasks: HeldTaskRef[]): Promise<void> {
-    await this.update(HELD_ROW, inOrder(tasks).map(heldRow), {
-      set: sql`state = ${endOf('start')}, started_at = clock.now`,
-      where: sql`${sameHolder} and ${mayDo('start')}`,
-    });
+  markRunning(tasks: HeldTaskRef[]): Promise<void> {
+    return this.starting.run(tasks);
   }
 
   /** `complete`, `fail`, `abort` or `bury`. */
@@ -121,134 +141,91 @@ export class TransitionWrites {
     ends: FinishedAttempt[],
     wanted: ReadonlySet<string> = NONE,
   ): Promise<Map<string, ExecutionRecord | null>> {
-    const change: Change = {
-      set: sql`state = given.state, started_at = ${startOfAttempt}, finished_at = clock.now, duration_ms = given.duration_ms,
-        error = case when given.state = ${endOf('abort')} then coalesce(given.error, executions.cancel_error) else given.error end,
-        timeline = given.timeline, result = given.result`,
-      where: sql`${sameHolder} and ${mayEndAs('given.state')}`,
-    };
-    return this.updateAndRead(FINISHED_ROW, inOrder(ends).map(finishedRow), change, {
-      wanted,
-      columns: RECORD_COLUMNS,
-      read: toRecord,
-    });
+    return takeAndRead(this.finishing, ends, {}, wanted, toRecord);
   }
 
   retryLater(retries: Retry[]): Promise<Set<string>> {
-    return this.giveUpAttempt(
-      inOrder(retries).map((retry) => endedRow(retry, retry.delayMs)),
-      sql`state = ${endOf('retry')}, queued_at = null`,
-      mayDo('retry'),
-    );
+    return this.giveUpAttempts(this.retrying, retries);
   }
 
   requeue(requeues: Requeue[]): Promise<Set<string>> {
-    return this.giveUpAttempt(
-      inOrder(requeues).map((requeue) => endedRow(requeue, 0)),
-      sql`state = ${endOf('requeue')}, queued_at = clock.now`,
-      mayDo('requeue'),
-    );
+    return this.giveUpAttempts(this.requeueing, requeues);
   }
 
-  park(tasks: TaskRef[], reason: ParkedReason): Promise<Set<string>> {
-    return this.update(TASK_ROW, inOrder(tasks).map(taskRow), {
-      set: sql`state = ${endOf('queue')}, queued_at = coalesce(executions.queued_at, clock.now), available_at = null,
-        parked_reason = ${reason}`,
-      where: sql`${sameTask} and ${isIn([...TRANSITIONS.queue.from, TRANSITIONS.queue.to])}`,
-    });
+  async park(tasks: TaskRef[], reason: ParkedReason): Promise<Set<string>> {
+    return (await this.parking.take(tasks, { reason })) ?? idsOf(tasks);
   }
 
   /**
-   * Ends an attempt without ending the execution. One whose cancel was asked for meanwhile does not get another
+   * Ends attempts without ending their executions. One whose cancel was asked for meanwhile does not get another
    * attempt: it is aborted here, in the same transaction, as no worker is left to do it.
    */
-  private giveUpAttempt(
-    rows: Row[],
-    set: RawBuilder<unknown>,
-    allowed: RawBuilder<boolean>,
+  private async giveUpAttempts<Item extends Requeue>(
+    statement: BatchStatement<Item>,
+    items: Item[],
   ): Promise<Set<string>> {
-    if (rows.length === 0) return Promise.resolve(new Set());
+    if (items.length === 0) return new Set();
     return this.session.transaction(async (trx) => {
-      const changed = await this.updateIn(trx, ENDED_ROW, rows, {
-        set: sql`${set}, attempt = executions.attempt + given.counted, available_at = clock.now + given.delay_ms,
-          past_attempts = ${appendAttempt(sql`given.entry`, startOfAttempt)}, worker_id = null, assigned_at = null, started_at = null`,
-        where: sql`${sameHolder} and ${allowed} and executions.cancel_requested_at is null`,
-      });
-      if (changed.size < rows.length) {
-        await this.updateIn(trx, ENDED_ROW, rows, {
-          set: sql`state = ${endOf('abort')}, finished_at = clock.now, error = executions.cancel_error`,
-          where: sql`${sameHolder} and ${mayDo('abort')} and executions.cancel_requested_at is not null`,
-        });
-      }
+      const changed = await statement.take(items, {}, trx);
+      if (changed === null) return idsOf(items);
+      await this.aborting.take(items, {}, trx);
       return changed;
     });
   }
-
-  private async update(shape: RowShape, rows: Row[], change: Change): Promise<Set<string>> {
-    return rows.length === 0 ? new Set() : this.session.run((db) => this.updateIn(db, shape, rows, change));
-  }
-
-  /** Reads what is wanted with the write itself, which saves a round trip; the statement without it is the cheaper one. */
-  private async updateAndRead<C extends keyof ExecutionRow & string, T>(
-    shape: RowShape,
-    rows: Row[],
-    change: Change,
-    { wanted, columns, read }: Wanted<C, T>,
-  ): Promise<Map<string, T | null>> {
-    if (wanted.size === 0) {
-      return new Map([...(await this.update(shape, rows, change))].map((id) => [id, null]));
-    }
-    const returning = this.columnsOf(columns, wanted.size < rows.length ? wanted : null);
-    const changed = await this.session.run((db) => this.changeIn(db, shape, rows, change, returning));
-    return new Map(changed.map((row) => [row.execution_id, wanted.has(row.execution_id) ? read(row) : null]));
-  }
-
-  /** @param wanted of which rows the large columns are read; null = of all */
-  private columnsOf<C extends keyof ExecutionRow & string>(
-    columns: readonly C[],
-    wanted: ReadonlySet<string> | null,
-  ): RawBuilder<Answer<C>> {
-    const ids = wanted && this.session.dialect.texts([...wanted]);
-    const read = columns.map((name) => {
-      const column = sql.ref(`executions.${name}`);
-      return ids && LARGE_COLUMNS.has(name)
-        ? sql`case when executions.execution_id in (${ids}) then ${column} end as ${sql.id(name)}`
-        : column;
-    });
-    return sql<Answer<C>>`${sql.join(read)}`;
-  }
-
-  private async updateIn(db: Executor, shape: RowShape, rows: Row[], change: Change): Promise<Set<string>> {
-    const changed = await this.changeIn(db, shape, rows, change, ID);
-    return new Set(changed.map((row) => row.execution_id));
-  }
-
-  private async changeIn<T extends { execution_id: string }>(
-    db: Executor,
-    shape: RowShape,
-    rows: Row[],
-    change: Change,
-    returning: RawBuilder<T>,
-  ): Promise<T[]> {
-    const { dialect } = this.session;
-    const lock = rows.length > 1 ? dialect.lockGiven : null;
-    const { rows: changed } = await sql<T>`
-      with clock as materialized (select ${dialect.now()} as now), given as (${dialect.rows(shape, rows)})
-        ${change.with === undefined ? sql`` : sql`, ${change.with}`} ${lock === null ? sql`` : sql`, ${lock}`}
-      update executions set ${change.set}
-      from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} ${lock === null ? sql`` : sql`, locked`}
-      where ${change.where} ${lock === null ? sql`` : sql`and locked.execution_id = given.execution_id`}
-      returning ${returning}`.execute(db);
-    return changed;
-  }
 }
 
-/** What an update of a batch does, in terms of `executions`, `given` (the batch) and `clock.now`. */
-interface Change {
-  with?: RawBuilder<unknown>;
-  from?: RawBuilder<unknown>;
-  set: RawBuilder<unknown>;
-  where: RawBuilder<unknown>;
+/** Reads what is wanted with the write itself, which saves a round trip; the statement without it is the cheaper one. */
+async function takeAndRead<Item extends Keyed, R extends { execution_id: string }, T>(
+  { statement, all, some }: Reading<Item, R>,
+  items: Item[],
+  values: Values,
+  wanted: ReadonlySet<string>,
+  read: (row: R) => T,
+): Promise<Map<string, T | null>> {
+  const answer = new Map<string, T | null>();
+  if (wanted.size === 0) {
+    const taken = await statement.take(items, values);
+    for (const id of taken ?? idsOf(items)) answer.set(id, null);
+    return answer;
+  }
+  const rows =
+    wanted.size < items.length
+      ? await statement.read(items, some, { ...values, wanted: JSON.stringify([...wanted]) })
+      : await statement.read(items, all, values);
+  for (const row of rows) answer.set(row.execution_id, wanted.has(row.execution_id) ? read(row) : null);
+  return answer;
+}
+
+/** @param wanted the ids of those whose large columns are read; null = of all */
+function columnsOf<C extends keyof ExecutionRow & string>(
+  columns: readonly C[],
+  wanted: RawBuilder<unknown> | null,
+): RawBuilder<Answer<C>> {
+  const read = columns.map((name) => {
+    const column = sql.ref(`executions.${name}`);
+    return wanted !== null && LARGE_COLUMNS.has(name)
+      ? sql`case when executions.execution_id in (${wanted}) then ${column} end as ${sql.id(name)}`
+      : column;
+  });
+  return sql<Answer<C>>`${sql.join(read)}`;
+}
+
+function updating(dialect: StoreDialect, change: Change): (isOne: boolean) => BatchWrite {
+  return (isOne) => {
+    const lock = isOne ? null : dialect.lockGiven;
+    return {
+      with: [change.with, lock].filter((cte) => cte != null),
+      write: sql`update executions set ${change.set}
+        from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} ${lock === null ? sql`` : sql`, locked`}
+        where ${change.where} ${lock === null ? sql`` : sql`and locked.execution_id = given.execution_id`}`,
+    };
+  };
+}
+
+function idsOf(items: readonly Keyed[]): Set<string> {
+  const ids = new Set<string>();
+  for (const { executionId } of items) ids.add(executionId);
+  return ids;
 }
 
 function toTaskContent(row: Answer<(typeof TASK_COLUMNS)[number]>): TaskContent {
@@ -268,15 +245,26 @@ function heldRow({ executionId, attempt, workerId }: HeldTaskRef): Row {
   return { execution_id: executionId, attempt, worker_id: workerId };
 }
 
+/** Written out: a copy with additions costs several times as much. */
 function finishedRow(end: FinishedAttempt): Row {
   return {
-    ...heldRow(end),
+    execution_id: end.executionId,
+    attempt: end.attempt,
+    worker_id: end.workerId,
     state: end.state,
     duration_ms: end.durationMs,
     error: toJson(end.error),
     timeline: toJson(end.timeline),
     result: end.result === null ? null : storableJson(end.result),
   };
+}
+
+function retriedRow(retry: Retry): Row {
+  return endedRow(retry, retry.delayMs);
+}
+
+function requeuedRow(requeue: Requeue): Row {
+  return endedRow(requeue, 0);
 }
 
 function endedRow(ended: Requeue, delayMs: number): Row {

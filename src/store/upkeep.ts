@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import { type Row, rowShape } from './dialect.js';
+import { type Row, rowShape } from './batch-rows.js';
 import { labelKey } from './rows.js';
 import { eachRange } from './ranges.js';
 import type { Executor, StoreSession } from './store-session.js';

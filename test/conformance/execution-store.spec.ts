@@ -176,6 +176,62 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       expect(await store.ended(tasks.map(({ executionId }) => executionId))).toHaveLength(1_000);
     });
 
+    it.each([1, 2, 3, 33, 512, 513])(
+      'takes of batches of %i rows those that may be taken, each as a whole, and answers which',
+      async (size) => {
+        const { epoch } = await store.acquireLease('me', 60_000);
+        const items = Array.from({ length: size }, (_, index) =>
+          newExecution({ labels: index === 1 ? { a: 'b' } : {} }),
+        ).toReversed();
+        const early = items.filter((_, index) => index % 3 === 0);
+        await store.accept(early);
+        expect(await store.accept([...items, ...items.map((item) => ({ ...item }))])).toEqual([
+          ...items.map((item) =>
+            early.includes(item) ? expect.objectContaining({ kind: 'existing' }) : { kind: 'created' },
+          ),
+          ...items.map(() => expect.objectContaining({ kind: 'existing', state: 'accepted', attempt: 1 })),
+        ]);
+        await store.cancel(items[0]!.executionId, 'no');
+
+        const tasks = items.map(({ executionId }) => ({ executionId, attempt: 1, workerId: 'worker-1' }));
+        const [, ...open] = tasks;
+        const expected = new Map(open.map(({ executionId }) => [executionId, null]));
+        expect(await store.assign(epoch + 1, tasks)).toEqual(new Map());
+        expect(await store.assign(epoch, [...tasks, ...tasks])).toEqual(expected);
+        await store.markRunning(tasks);
+        expect(await store.held()).toHaveLength(open.length);
+        expect(await store.finish([...tasks, ...tasks].map((task) => finished(task)))).toEqual(expected);
+        expect(await store.finish(tasks.map((task) => finished(task)))).toEqual(new Map());
+        const records = await store.ended(tasks.map(({ executionId }) => executionId));
+        expect(records.filter(({ state }) => state === 'completed')).toHaveLength(open.length);
+        expect((await store.list({ labels: { a: 'b' } }, 10)).items).toHaveLength(size > 1 ? 1 : 0);
+      },
+    );
+
+    it('answers batches that are written at the same time each for itself', async () => {
+      const { epoch } = await store.acquireLease('me', 60_000);
+      const [a, b, c, d] = await queuedExecutions(store, 4);
+      const held = [a!, b!, c!, d!].map((task) => ({ ...task, workerId: 'worker-1' }));
+      const fresh = newExecution({ executionId: 'fresh' });
+      const stale = { ...held[3]!, attempt: 2 };
+      await store.assign(epoch, held.slice(0, 1));
+      const [ends, answers, assigned, none] = await Promise.all([
+        store.finish(held.slice(0, 2).map((task) => finished(task))),
+        store.accept([fresh, newExecution({ executionId: c!.executionId })]),
+        store.assign(epoch, [held[2]!, stale]),
+        store.assign(epoch + 1, held.slice(2)),
+        store.markQueued([{ executionId: 'fresh', attempt: 1 }]),
+      ]);
+      expect([...ends.keys()]).toEqual([a!.executionId]);
+      expect(answers.map(({ kind }) => kind)).toEqual(['created', 'existing']);
+      expect([...assigned.keys()]).toEqual([c!.executionId]);
+      expect(none.size).toBe(0);
+      const states = await Promise.all(
+        held.map(async ({ executionId }) => (await recordOf(store, executionId)).state),
+      );
+      expect(states).toEqual(['completed', 'queued', 'assigned', 'queued']);
+    });
+
     it('does much at the same time, with and without transactions, each as a whole', async () => {
       const labelled = Array.from({ length: 30 }, () => newExecution({ labels: { at: 'once' } }));
       const plain = Array.from({ length: 30 }, () => newExecution());

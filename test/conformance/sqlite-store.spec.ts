@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { sql } from 'kysely';
 import Database from 'libsql';
-import { StoreInUseError } from '../../src/store/errors.js';
+import { errorCode, StoreInUseError } from '../../src/store/errors.js';
 import { sqliteStore } from '../../src/store/kysely-execution-store.js';
 import { sqliteBackend } from '../../src/store/sqlite-backend.js';
 import { SqliteClient } from '../../src/store/sqlite-client.js';
-import { finished, heldExecutions, newExecution, recordOf } from './store-adapters.js';
+import { ended, finished, heldExecutions, newExecution, recordOf } from './store-adapters.js';
 
 /** What only a file can show: who else has it, and what it holds after it was closed. */
 describe('the SQLite store', () => {
@@ -123,6 +123,63 @@ describe('the SQLite store', () => {
     await db.destroy();
   });
 
+  it('does a group of writes again, as a whole, when a batch in it is taken in part, and says which rows', async () => {
+    const client = await SqliteClient.open(file);
+    const none: unknown[] = [];
+    await client.execute('create table notes (id integer primary key, times integer)', none);
+    await client.execute('create table counts (n integer)', none);
+    await client.execute('insert into counts values (0)', none);
+    const insert = (...ids: number[]): Promise<unknown> =>
+      client
+        .execute(
+          `insert into notes select value, 1 from json_each(?) where true on conflict do nothing`,
+          [JSON.stringify(ids)],
+          { count: ids.length, returning: 'returning id' },
+        )
+        .then(({ rows }) => rows[0]);
+    const add = (): Promise<number> =>
+      client.execute('update counts set n = n + 1', none).then(({ changes }) => changes);
+    // Those behind it gather while it is busy, and share a commit.
+    const busy = client.execute(
+      'with recursive up(n) as (select 1 union all select n + 1 from up where n < 300000) select max(n) from up',
+      none,
+    );
+    const answers = await Promise.all([
+      insert(1, 2, 3),
+      add(),
+      insert(3, 4, 5),
+      client.execute('insert into notes values (1, 1)', none).catch((error: unknown) => errorCode(error)),
+      insert(1, 2),
+      insert(2),
+      insert(6),
+      add(),
+    ]);
+    await busy;
+    expect(answers).toEqual([
+      { taken: 3, ids: expect.anything() },
+      1,
+      { taken: 2, ids: [4, 5] },
+      'SQLITE_CONSTRAINT_PRIMARYKEY',
+      { taken: 0, ids: expect.anything() },
+      { taken: 0, ids: null },
+      { taken: 1, ids: null },
+      1,
+    ]);
+    const { rows } = await client.execute(
+      'select group_concat(id) as ids, (select n from counts) as n from notes',
+      none,
+    );
+    expect(rows).toEqual([{ ids: '1,2,3,4,5,6', n: 2 }]);
+
+    // A caller's own transaction is not undone: it is asked at once.
+    await client.execute('begin immediate', none);
+    expect(await add()).toBe(1);
+    expect(await insert(6, 7)).toEqual({ taken: 1, ids: [7] });
+    await client.execute('commit', none);
+    expect((await client.execute('select n from counts', none)).rows).toEqual([{ n: 3 }]);
+    await client.close();
+  });
+
   it('has what it answered after its process was killed', async () => {
     const first = sqliteStore(file);
     await first.open();
@@ -166,7 +223,21 @@ describe('the SQLite store', () => {
     await store.open();
     const statements = jest.spyOn(SqliteClient.prototype, 'execute');
     expect(await store.held()).toHaveLength(1);
+    const batches = [1, 20, 600].map((size) => held.slice(0, size));
     await Promise.all([
+      ...batches.flatMap((batch) => [
+        store.accept(batch.map(({ executionId }) => newExecution({ executionId }))),
+        store.markQueued(batch),
+        store.postpone(batch, 1),
+        store.assign(1, batch),
+        store.markRunning(batch),
+        store.finish(
+          batch.slice(1).map((task) => finished(task)),
+          new Set([batch[0]!.executionId]),
+        ),
+        store.park(batch, 'pool_full'),
+        store.requeue(batch.slice(1).map((task) => ended(task))),
+      ]),
       store.countOpen(),
       store.due(10, []),
       store.ended(['unknown']),

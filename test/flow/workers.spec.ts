@@ -32,7 +32,10 @@ describe('workers', () => {
       attempt: 1,
       workerId: 'leaving',
     });
-    expect((await system.api.execution(later)).body.waiting).toMatchObject({ code: 'no_capable_worker' });
+    // It may have been on its way to the worker when that began to drain: then it has just been handed back.
+    await system.until('it waits for another worker', async () => {
+      return (await system.api.execution(later)).body.waiting?.code === 'no_capable_worker';
+    });
     await system.startWorker('next');
     expect(await system.api.untilState(later, 'completed')).toMatchObject({ attempt: 1, workerId: 'next' });
   });

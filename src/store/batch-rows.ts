@@ -1,0 +1,102 @@
+import { type RawBuilder, sql } from 'kysely';
+
+/** How rows get into a statement, and how it is told which of them it took: in this the two databases differ most. */
+
+type ColumnType = 'text' | 'integer' | 'bigint' | 'double precision';
+
+/** How rows are unpacked: names and types of their columns, rendered once for both databases. */
+export interface RowShape {
+  readonly columns: readonly string[];
+  readonly postgres: RawBuilder<unknown>;
+  readonly sqlite: RawBuilder<unknown>;
+}
+
+export function rowShape(columns: Record<string, ColumnType>): RowShape {
+  const entries = Object.entries(columns);
+  return {
+    columns: Object.keys(columns),
+    postgres: sql.raw(entries.map(([name, type]) => `${name} ${type}`).join(', ')),
+    sqlite: sql.raw(entries.map(([name], position) => `value ->> ${position} as ${name}`).join(', ')),
+  };
+}
+
+export type Row = Record<string, string | number | null>;
+
+/** SQLite reads a value by its position in half the time it needs to find it by name. */
+export function asArrays(shape: RowShape, rows: readonly Row[]): unknown[][] {
+  return rows.map((row) => shape.columns.map((column) => row[column]));
+}
+
+/** Where a statement that is compiled once takes a value that differs from run to run. */
+export class Place {
+  constructor(readonly name: string) {}
+}
+
+export const GIVEN = new Place('given');
+
+/** How many rows of a batch were taken, and which, unless it is all or none. */
+export interface Taken {
+  taken: number;
+  ids: string[] | null;
+}
+
+/** How a statement that is compiled once is given the rows of a batch. */
+export interface BatchRows {
+  /** The store's clock. */
+  readonly now: RawBuilder<number>;
+  /** For how many rows the statement is compiled that takes so many: few texts are to serve all numbers. */
+  roomFor(count: number): number;
+  /** The CTE `given` with the place of the rows. */
+  given(shape: RowShape, room: number): RawBuilder<unknown>;
+  /** Adds what belongs into that place. */
+  give(parameters: unknown[], shape: RowShape, rows: readonly Row[], room: number): void;
+  /** The statement that answers which executions it took, from its CTEs and the write. No row = none. */
+  taking(ctes: RawBuilder<unknown>, write: RawBuilder<unknown>, room: number): RawBuilder<Taken>;
+}
+
+export const postgresBatch: BatchRows = {
+  now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
+  // One row alone needs no order in which to lock.
+  roomFor: (count) => (count > 1 ? Infinity : 1),
+  given: ({ postgres }) => sql`given as (select * from json_to_recordset(${GIVEN}::json) as r(${postgres}))`,
+  give: (parameters, _shape, rows) => parameters.push(JSON.stringify(rows)),
+  // One row as the answer: to read hundreds costs this process more than to give them.
+  taking: (ctes, write, room) =>
+    room === 1
+      ? sql<Taken>`with ${ctes} ${write} returning 1 as taken, null as ids`
+      : sql<Taken>`with ${ctes}, taken as (${write} returning executions.execution_id)
+          select count(*)::int as taken,
+            case when count(*) < ${new Place('count')}::int then json_agg(execution_id) end as ids
+          from taken`,
+};
+
+/**
+ * Up to so many rows go one parameter a value: to unpack them from JSON costs as much again as to insert them. A
+ * statement for more would itself be large.
+ */
+const MOST_VALUES = 512;
+
+export const sqliteBatch: BatchRows = {
+  now: sql<number>`${new Place('now')}`,
+  roomFor: (count) => (count > MOST_VALUES ? Infinity : 2 ** Math.ceil(Math.log2(count))),
+  given: (shape, room) =>
+    room === Infinity
+      ? sql`given as (select ${shape.sqlite} from json_each(${GIVEN}))`
+      : sql`given (${sql.raw(shape.columns.join(', '))}) as (values (${GIVEN}${sql.raw(restOfValues(shape, room))})`,
+  give: (parameters, shape, rows, room) => {
+    if (room === Infinity) {
+      parameters.push(JSON.stringify(asArrays(shape, rows)));
+      return;
+    }
+    for (const row of rows) for (const column of shape.columns) parameters.push(row[column]);
+    for (let left = (room - rows.length) * shape.columns.length; left > 0; left -= 1) parameters.push(null);
+  },
+  // Which, the thread asks where it is not all or none: see `SqliteFile.take`.
+  taking: (ctes, write) => sql<Taken>`with ${ctes} ${write}`,
+};
+
+/** All but the first `?` of rows that are given one parameter a value. */
+function restOfValues({ columns }: RowShape, room: number): string {
+  const rest = ',?'.repeat(columns.length - 1);
+  return `${rest})${`,(?${rest})`.repeat(room - 1)}`;
+}
