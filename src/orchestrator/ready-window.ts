@@ -16,7 +16,7 @@ export interface WaitingTask extends TaskEnvelope {
 /** What intake may leave here without a message on the broker, a priority: bounds the memory of a backlog. */
 const OWN_LIMIT = 20_000;
 /** Of these, so many bytes with their content: the rest is a few hundred bytes each. */
-const OWN_CONTENT_BYTES = 1_048_576;
+const OWN_CONTENT_BYTES = 4_194_304;
 /** Just after it was full, what the broker sends for what was acked is still on its way here. */
 const REFILL_MS = 250;
 

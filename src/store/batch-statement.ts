@@ -23,8 +23,8 @@ export interface TakingQuery extends CompiledQuery<Taken> {
 type Form = 'run' | 'take' | RawBuilder<unknown>;
 
 /**
- * One conditional statement for a whole batch. To make its text costs as much as to run it for one row, so that is done
- * once for each size and form.
+ * One conditional statement for a whole batch. To make its text costs this process more than all else it does for one
+ * row, so that is done once for each size and form.
  */
 export class BatchStatement<Item extends Keyed> {
   private readonly compiled = new Map<Form, Map<number, CompiledQuery>>();

@@ -3,7 +3,7 @@ import { OrchestratorConfigService } from '../../config/orchestrator-config.serv
 import { MessagingService } from '../../messaging/messaging.service.js';
 import { ScalingOverview } from '../../scaling/scaling-overview.js';
 import { type ExecutionRecord, ExecutionStore } from '../../store/execution-store.js';
-import { WAITING_STATES } from '../../store/transitions.js';
+import { isTerminal, WAITING_STATES } from '../../store/transitions.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
 import { Leadership } from '../leadership.js';
 import { waitingReason, type WaitingReason } from '../waiting-reason.js';
@@ -26,6 +26,9 @@ export class WaitingFactsReader {
 
   /** Null for an execution that runs or has ended. */
   async reasonFor(record: ExecutionRecord): Promise<WaitingReason | null> {
+    if (isTerminal(record.state)) {
+      return null;
+    }
     const inLine = (WAITING_STATES as readonly string[]).includes(record.state);
     const pool = this.workers.classState(record.requiredTypes);
     return waitingReason(record, {

@@ -84,7 +84,7 @@ describe('a ready window', () => {
     expect(window).toMatchObject({ showsAll: true, takesOwn: true });
   });
 
-  it('takes tasks of its own up to 20,000, and with their content up to 1 MiB', () => {
+  it('takes tasks of its own up to 20,000, and with their content up to 4 MiB', () => {
     const many = clocked(4).window;
     for (let index = 0; index < 20_000; index++) {
       expect(many.takesOwn).toBe(true);
@@ -97,7 +97,7 @@ describe('a ready window', () => {
     const large = clocked(4).window;
     for (let index = 0; index < 16; index++) {
       expect(large.takesContent).toBe(true);
-      large.push(taskOf({ id: String(index), bytes: 65_536 }));
+      large.push(taskOf({ id: String(index), bytes: 262_144 }));
     }
     expect(large).toMatchObject({ takesContent: false, takesOwn: true });
     large.push({ ...taskOf({ id: 'later' }), content: null });
