@@ -44,8 +44,8 @@ export interface Taken {
 export interface BatchRows {
   /** The store's clock. */
   readonly now: RawBuilder<number>;
-  /** For how many rows the statement is compiled that takes so many: few texts are to serve all numbers. */
-  roomFor(count: number): number;
+  /** For how many rows the statement is compiled that takes these: few texts are to serve all numbers. */
+  roomFor(rows: readonly Row[]): number;
   /** The CTE `given` with the place of the rows. */
   given(shape: RowShape, room: number): RawBuilder<unknown>;
   /** Adds what belongs into that place. */
@@ -57,7 +57,7 @@ export interface BatchRows {
 export const postgresBatch: BatchRows = {
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   // One row alone needs no order in which to lock.
-  roomFor: (count) => (count > 1 ? Infinity : 1),
+  roomFor: (rows) => (rows.length > 1 ? Infinity : 1),
   given: ({ postgres }) => sql`given as (select * from json_to_recordset(${GIVEN}::json) as r(${postgres}))`,
   give: (parameters, _shape, rows) => parameters.push(JSON.stringify(rows)),
   // One row as the answer: to read hundreds costs this process more than to give them.
@@ -75,10 +75,18 @@ export const postgresBatch: BatchRows = {
  * statement for more would itself be large.
  */
 const MOST_VALUES = 512;
+/**
+ * A statement keeps its parameters until it runs again, which one for a rare size may never do: so many characters go as
+ * JSON, for which there is one statement.
+ */
+const MOST_CHARACTERS = 1_048_576;
 
 export const sqliteBatch: BatchRows = {
   now: sql<number>`${new Place('now')}`,
-  roomFor: (count) => (count > MOST_VALUES ? Infinity : 2 ** Math.ceil(Math.log2(count))),
+  roomFor: (rows) =>
+    rows.length > MOST_VALUES || charactersIn(rows) > MOST_CHARACTERS
+      ? Infinity
+      : 2 ** Math.ceil(Math.log2(rows.length)),
   given: (shape, room) =>
     room === Infinity
       ? sql`given as (select ${shape.sqlite} from json_each(${GIVEN}))`
@@ -94,6 +102,16 @@ export const sqliteBatch: BatchRows = {
   // Which, the thread asks where it is not all or none: see `SqliteFile.take`.
   taking: (ctes, write) => sql<Taken>`with ${ctes} ${write}`,
 };
+
+function charactersIn(rows: readonly Row[]): number {
+  let characters = 0;
+  for (const row of rows)
+    for (const column in row) {
+      const value = row[column];
+      if (typeof value === 'string') characters += value.length;
+    }
+  return characters;
+}
 
 /** All but the first `?` of rows that are given one parameter a value. */
 function restOfValues({ columns }: RowShape, room: number): string {

@@ -70,12 +70,13 @@ export class BatchStatement<Item extends Keyed> {
 
   private query<R>(db: Executor, form: Form, items: readonly Item[], values: Values): CompiledQuery<R> {
     const { batch } = this.session.dialect;
-    const room = batch.roomFor(items.length);
+    const rows = items.map(this.toRow);
+    const room = batch.roomFor(rows);
     const compiled = this.compile(db, form, room);
     const given: Values = { ...values, now: Date.now(), count: items.length };
     const parameters: unknown[] = [];
     for (const parameter of compiled.parameters) {
-      if (parameter === GIVEN) batch.give(parameters, this.shape, items.map(this.toRow), room);
+      if (parameter === GIVEN) batch.give(parameters, this.shape, rows, room);
       else parameters.push(parameter instanceof Place ? given[parameter.name] : parameter);
     }
     return { ...compiled, parameters } as CompiledQuery<R>;

@@ -208,6 +208,25 @@ describe.each([sqliteAdapter(), postgresAdapter()])('an execution store on $name
       },
     );
 
+    it('takes large texts as well, of a batch in part', async () => {
+      const { epoch } = await store.acquireLease('me', 60_000);
+      const request = JSON.stringify({ flowData: {}, inputs: { text: 'ö"'.repeat(300_000) } });
+      const items = Array.from({ length: 3 }, () => newExecution({ request }));
+      await store.accept(items.slice(0, 1));
+      expect((await store.accept(items)).map(({ kind }) => kind)).toEqual(['existing', 'created', 'created']);
+      const tasks = items.map(({ executionId }) => ({ executionId, attempt: 1, workerId: 'worker-1' }));
+      await store.assign(epoch, tasks.slice(1));
+      const result = JSON.stringify({ text: 'ß\\'.repeat(300_000) });
+      const ends = await store.finish(tasks.map((task) => finished(task, { result })));
+      expect([...ends.keys()].toSorted()).toEqual(
+        tasks
+          .slice(1)
+          .map(({ executionId }) => executionId)
+          .toSorted(),
+      );
+      expect(await store.get(tasks[2]!.executionId)).toMatchObject({ request, result });
+    });
+
     it('answers batches that are written at the same time each for itself', async () => {
       const { epoch } = await store.acquireLease('me', 60_000);
       const [a, b, c, d] = await queuedExecutions(store, 4);

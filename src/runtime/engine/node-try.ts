@@ -57,7 +57,7 @@ export async function tryNode(
         const ports = portsAsJson(outcome.ports);
         const completed: TryOutcome = { kind: 'completed', output, ports, activeEdges: outgoing };
         if (!outgoing.every(isUnconditional))
-          completed.activeEdges = await activeEdges(outgoing, completed, context);
+          completed.activeEdges = await activeEdges(outgoing, completed, context, run);
         return completed;
       }
       case 'failed':
@@ -77,33 +77,39 @@ export async function tryNode(
 /** What a handler asks for is made when it asks: most ask for little. Its functions may be taken out of it. */
 class TryContext implements NodeContext<Record<string, unknown>> {
   config: Record<string, unknown>;
+  // No handler shall find them, nor a log that shows a context.
+  readonly #aborter: LazyAbort;
+  readonly #run: TryScope;
 
   constructor(
     readonly node: FlowNode,
     readonly input: unknown,
-    private readonly aborter: LazyAbort,
-    readonly run: TryScope,
+    aborter: LazyAbort,
+    run: TryScope,
   ) {
     this.config = node.config ?? {};
+    this.#aborter = aborter;
+    this.#run = run;
   }
 
   get inputs(): Record<string, unknown> {
-    return this.run.scope.inputs;
+    return this.#run.scope.inputs;
   }
   get execution(): ExecutionIdentity {
-    return this.run.scope.execution;
+    return this.#run.scope.execution;
   }
   get idempotencyKey(): string {
-    return this.run.scope.keyPrefix + this.node.id;
+    return this.#run.scope.keyPrefix + this.node.id;
   }
   get signal(): AbortSignal {
-    return this.aborter.signal;
+    return this.#aborter.signal;
   }
   get log(): NodeLogger {
-    return this.run.scope.log;
+    return this.#run.scope.log;
   }
   get evaluate(): NodeContext<unknown>['evaluate'] {
-    const { input, inputs, execution, run, aborter } = this;
+    const { input, inputs, execution } = this;
+    const [run, aborter] = [this.#run, this.#aborter];
     const known = { input, inputs, nodes: run.outputs, execution };
     return (text, root, variables) =>
       run.scope.expressions.evaluate(text, root, {
@@ -112,7 +118,7 @@ class TryContext implements NodeContext<Record<string, unknown>> {
       });
   }
   get graphRunner(): NodeContext<unknown>['graphRunner'] {
-    return (graph) => this.run.graphRunner(this.node.id, graph);
+    return (graph) => this.#run.graphRunner(this.node.id, graph);
   }
 }
 
@@ -136,18 +142,24 @@ async function activeEdges(
   outgoing: readonly Edge[],
   source: NodeCompleted,
   context: TryContext,
+  run: TryScope,
 ): Promise<Edge[]> {
   const active: Edge[] = [];
   for (const edge of outgoing) {
     if (edge.port !== undefined && !Object.hasOwn(source.ports ?? {}, edge.port)) continue;
-    if (edge.when === undefined || (await holds(edge.when, outputOf(source, edge), context)))
+    if (edge.when === undefined || (await holds(edge.when, outputOf(source, edge), context, run)))
       active.push(edge);
   }
   return active;
 }
 
 /** A condition is on the output alone: of the variables it has `$inputs`. */
-async function holds(when: string, output: unknown, { inputs, signal, run }: TryContext): Promise<boolean> {
+async function holds(
+  when: string,
+  output: unknown,
+  { inputs, signal }: TryContext,
+  run: TryScope,
+): Promise<boolean> {
   return isTruthy(await run.scope.expressions.evaluate(when, output, { variables: { inputs }, signal }));
 }
 
