@@ -47,7 +47,7 @@ export function toNewExecution(body: unknown, context: RequestContext): FlowRequ
       { pointer: '', message: `expected an object with flowId and flowData, got ${preview(body)}` },
     ]);
   }
-  const shadows = constructorProblems(body);
+  const shadows = shadowProblems(body);
   if (shadows.length > 0) {
     return refuse(shadows);
   }
@@ -65,11 +65,14 @@ export function toNewExecution(body: unknown, context: RequestContext): FlowRequ
   return build(message, verdict.flow, requestHash(body, verdict.flow.canonical), context);
 }
 
-/** class-validator asks an object for its constructor: a field of that name would choose the rules it is held to. */
-function constructorProblems(body: Partial<FlowExecutionMessage>): FieldProblem[] {
+/**
+ * class-validator asks an object for its constructor, and takes a name that every object has for a known field: one that
+ * came with the request would choose the rules it is held to, or be passed over.
+ */
+function shadowProblems(body: Partial<FlowExecutionMessage>): FieldProblem[] {
   const { retry } = body;
   const backoff = (retry as Partial<RetryPolicy> | null | undefined)?.backoff;
-  if (!isShadowed(body) && !isShadowed(retry) && !isShadowed(backoff)) {
+  if (!hasShadow(body) && !hasShadow(retry) && !hasShadow(backoff)) {
     return [];
   }
   const levels: [string, unknown][] = [
@@ -77,16 +80,27 @@ function constructorProblems(body: Partial<FlowExecutionMessage>): FieldProblem[
     ['/retry', retry],
     ['/retry/backoff', backoff],
   ];
-  return levels
-    .filter(([, level]) => isShadowed(level))
-    .map(([pointer]) => ({
-      pointer: `${pointer}/constructor`,
-      message: 'expected no field named constructor, got one',
-    }));
+  return levels.flatMap(([pointer, level]) =>
+    Object.keys(level ?? {})
+      .filter(isShadow)
+      .map((name) => ({
+        pointer: `${pointer}/${name}`,
+        message: `expected no field named ${name}, got one`,
+      })),
+  );
 }
 
-function isShadowed(level: unknown): boolean {
-  return typeof level === 'object' && level !== null && Object.hasOwn(level, 'constructor');
+function hasShadow(level: unknown): boolean {
+  for (const name in level as object) {
+    if (isShadow(name)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+function isShadow(name: string): boolean {
+  return name in Object.prototype;
 }
 
 function refuse(problems: FieldProblem[], tooLarge = false): FlowRequest {

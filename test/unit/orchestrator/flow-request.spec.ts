@@ -99,6 +99,7 @@ describe('toNewExecution', () => {
     ['flowData that is text', { flowId: 'f', flowData: 'x' }, '/flowData', 'got "x"'],
     ['an unknown field', { ...body, prio: 1 }, '/prio', 'the unknown field "prio"'],
     ['a constructor', { ...body, constructor: { prototype: {} } }, '/constructor', 'no field named'],
+    ['a name that every object has', { ...body, hasOwnProperty: 1 }, '/hasOwnProperty', 'no field named'],
     [
       'a deep constructor',
       { ...body, retry: { maxAttempts: 'x', constructor: {} } },
