@@ -3,11 +3,4 @@
  * it would let garbage of twice the size gather before it collects. The same stands in package.json, the Dockerfile and
  * docker-compose.yml. Workers run what users write and are left alone.
  */
-export const HEAP_FLAGS = [
-  // Four helpers that look for garbage at once cost more than they find in a heap of this size.
-  '--v8-pool-size=1',
-  // From the start: it would begin with a sixteenth of that, collect the more often, and keep what was in use just then.
-  '--min-semi-space-size=8',
-  '--max-semi-space-size=8',
-  '--max-old-space-size=1024',
-];
+export const HEAP_FLAGS = ['--max-semi-space-size=8', '--max-old-space-size=1024'];
