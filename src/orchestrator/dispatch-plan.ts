@@ -68,7 +68,7 @@ export interface Parking {
  */
 export function takeParkable(
   windows: Windows,
-  pool: { isEmpty: boolean; hasFreeSlot: boolean; classState: (requiredTypes: string) => ClassState },
+  pool: { isEmpty: boolean; hasRoom: boolean; classState: (requiredTypes: string) => ClassState },
 ): Parking[] {
   if (pool.isEmpty) {
     return [];
@@ -78,7 +78,7 @@ export function takeParkable(
   for (const priority of PRIORITIES) {
     const window = windows[priority];
     incapable.push(...window.takeClasses((requiredTypes) => pool.classState(requiredTypes) === 'none'));
-    if (pool.hasFreeSlot && window.isFull) {
+    if (pool.hasRoom && window.isFull) {
       let kept = 0;
       const isBlocked = ({ requiredTypes, solo }: WaitingTask): boolean =>
         !solo && pool.classState(requiredTypes) !== 'free';

@@ -221,7 +221,7 @@ export class Dispatcher {
     const { pool } = this.workers;
     return takeParkable(this.ready.windows, {
       isEmpty: pool.live().length === 0,
-      hasFreeSlot: pool.hasFreeSlot(),
+      hasRoom: pool.hasRoom(),
       classState: (requiredTypes) => pool.classState(requiredTypes),
     });
   }

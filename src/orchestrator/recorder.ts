@@ -67,6 +67,7 @@ export class Recorder {
       const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
       // One that had to be alone is over by the record, too, before its worker gets the next.
       const isAlone = this.workers.pool.ledger.find(task.executionId)?.solo ?? false;
+      this.learn(workerId, report);
       if (report.kind !== 'started' && !isAlone) {
         this.free(task);
       }
@@ -181,6 +182,15 @@ export class Recorder {
   private free({ executionId, attempt, workerId }: HeldTaskRef): void {
     if (this.workers.pool.release(executionId, attempt, workerId)) {
       this.workers.emit('capacity');
+    }
+  }
+
+  /** What decides whether the worker is given tasks ahead. */
+  private learn(workerId: string, { kind, durationMs }: TaskReport): void {
+    if (kind === 'handed_back') {
+      this.workers.pool.wasLate(workerId);
+    } else if (durationMs !== undefined) {
+      this.workers.pool.ran(workerId, durationMs);
     }
   }
 

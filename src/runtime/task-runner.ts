@@ -17,6 +17,7 @@ import { type AbortSource, LazyAbort } from './engine/lazy-abort.js';
 import type { FlowOutcome } from './engine/run-flow.js';
 import type { Outbox } from './outbox.js';
 import { RecentKeys } from './recent-keys.js';
+import { WaitingLine } from './waiting-line.js';
 
 /** Why a running task is told to stop. */
 export type StopReason = 'cancelled' | 'handed_back';
@@ -37,6 +38,8 @@ interface Held extends Begun {
   parcel: Parcel;
   /** Until it begins. */
   task: TaskMessage | undefined;
+  /** By `performance.now()`; 0 = it found a slot. */
+  waitsSinceMs: number;
   aborter: LazyAbort;
   startedAt: string;
 }
@@ -50,13 +53,13 @@ const KEEPS_ITS_NUMBER: ReadonlySet<string> = new Set(['snoozed', 'handed_back']
 const MEMORY = 2_000;
 
 /**
- * The tasks of this worker: runs up to `maxConcurrentFlows`, keeps the rest in order, and acks a task only when the
- * broker has confirmed the report of its end.
+ * The tasks of this worker: runs up to `maxConcurrentFlows`, keeps the rest in order for a moment, and acks a task only
+ * when the broker has confirmed the report of its end.
  */
 export class TaskRunner {
   private readonly logger = new Logger(TaskRunner.name);
   private readonly held = new Map<string, Held>();
-  private readonly queue: Held[] = [];
+  private readonly line = new WaitingLine<Held>((held) => this.report(held, { kind: 'handed_back' }));
   private readonly ended = new RecentKeys(MEMORY);
   private readonly cancelledAhead = new RecentKeys(MEMORY);
   private readonly announcer = new Announcer(
@@ -76,7 +79,7 @@ export class TaskRunner {
   }
 
   get queuedTasks(): number {
-    return this.queue.length;
+    return this.line.length;
   }
 
   heldExecutionIds(): string[] {
@@ -124,6 +127,7 @@ export class TaskRunner {
       key,
       parcel,
       task,
+      waitsSinceMs: 0,
       aborter: new LazyAbort(),
       isRunning: false,
       isAnnounced: false,
@@ -138,9 +142,10 @@ export class TaskRunner {
       this.report(held, { kind: 'cancelled' });
     } else if (this.draining) {
       this.report(held, { kind: 'handed_back' });
+    } else if (this.running < this.options.maxConcurrentFlows) {
+      this.begin(held);
     } else {
-      this.queue.push(held);
-      this.pump();
+      this.line.push(held);
     }
   }
 
@@ -149,7 +154,7 @@ export class TaskRunner {
     const held = this.held.get(key);
     if (held?.isRunning) {
       held.aborter.abort('cancelled' satisfies StopReason);
-    } else if (held && this.unqueue(held)) {
+    } else if (held && this.line.remove(held)) {
       this.report(held, { kind: 'cancelled' });
     } else if (!held && !this.ended.has(key)) {
       this.cancelledAhead.add(key);
@@ -159,7 +164,7 @@ export class TaskRunner {
   /** From now on nothing is begun: what waits and what still comes is handed back. */
   drain(): void {
     this.draining = true;
-    for (const held of this.queue.splice(0)) {
+    for (const held of this.line.takeAll()) {
       this.report(held, { kind: 'handed_back' });
     }
   }
@@ -180,16 +185,6 @@ export class TaskRunner {
       : new Promise((resolve) => this.idleWaiters.push(resolve));
   }
 
-  private pump(): void {
-    while (this.running < this.options.maxConcurrentFlows) {
-      const held = this.queue.shift();
-      if (!held) {
-        return;
-      }
-      this.begin(held);
-    }
-  }
-
   private begin(held: Held): void {
     this.running++;
     held.isRunning = true;
@@ -204,7 +199,10 @@ export class TaskRunner {
     const { startedAt, startMs, aborter } = held;
     held.isRunning = false;
     this.running--;
-    this.pump();
+    const next = this.line.shift();
+    if (next) {
+      this.begin(next);
+    }
     const durationMs = Math.round((performance.now() - startMs) * 1_000) / 1_000;
     const times = { startedAt, finishedAt: isoNow(), durationMs };
     this.report(held, endOf(outcome, aborter.reason as StopReason | undefined), times);
@@ -297,14 +295,6 @@ export class TaskRunner {
       .add(text)
       .then(() => parcel.done())
       .catch((failure: Error) => this.logger.warn(`${executionId}: ${failure.message}`));
-  }
-
-  private unqueue(held: Held): boolean {
-    const index = this.queue.indexOf(held);
-    if (index >= 0) {
-      this.queue.splice(index, 1);
-    }
-    return index >= 0;
   }
 }
 

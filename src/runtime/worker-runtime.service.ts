@@ -24,7 +24,7 @@ import { Outbox } from './outbox.js';
 import { TaskRunner } from './task-runner.js';
 import { type Vitals, VitalsMeter } from './vitals.js';
 
-/** Room beyond the slots, so that control messages pass the tasks that run. */
+/** Room beyond the slots and what is ahead of them, so that control messages pass the tasks. */
 const CONTROL_PREFETCH = 16;
 const JOIN_RETRY_MS = 1_000;
 const ID_TAKEN_RETRY_MS = 3_000;
@@ -125,7 +125,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
     }
     this.consumer = this.messaging.consume({
       queue: this.names.workerQueue(this.config.workerId),
-      prefetch: this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
+      prefetch: 2 * this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
       purpose: 'task consumer',
       onDelivery: (delivery) => this.receive(delivery),
       onConsuming: () =>
@@ -195,6 +195,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
       heldExecutionIds: this.tasks.heldExecutionIds(),
       weight: this.config.workerWeight,
       takesBatches: true,
+      takesAhead: true,
       ...(this.config.workerClass !== '' && { workerClass: this.config.workerClass }),
     };
     return this.tell(REGISTRATION_TYPE, registration);

@@ -4,22 +4,28 @@ import type { Selection, Strategy } from './selection/selection.js';
 import {
   canBeKeptFree,
   freeSlots,
+  learnRun,
   type Lifecycle,
+  mayGetAhead,
   mayRunAlone,
   NO_LOAD,
   notAssignableReason,
   signatureOf,
+  UNKNOWN_RUN_MS,
   type WorkerRecord,
 } from './worker-record.js';
 
-/** Can a task of some class run? `none`: no live worker supports it; `full`: some do, and none has a slot. */
+/** Can a task of some class run? `none`: no live worker supports it; `full`: some do, and none has room. */
 export type ClassState = 'free' | 'full' | 'none';
 
 /** Workers that support exactly the same node types. */
 interface Group {
   types: Set<string>;
   members: Set<WorkerRecord>;
-  selection: Selection;
+  /** Those with a free slot. */
+  free: Selection;
+  /** Those without, that may get tasks ahead. */
+  ahead: Selection;
 }
 
 export interface WorkerPoolOptions {
@@ -91,6 +97,7 @@ export class WorkerPool {
             tasksCompleted: 0,
             tasksFailed: 0,
             busyMs: 0,
+            meanRunMs: UNKNOWN_RUN_MS,
             lastPick: 0,
             tieBreak: 0,
             place: -1,
@@ -169,7 +176,9 @@ export class WorkerPool {
       const empty = this.capable(requiredTypes).filter((worker) => mayRunAlone(worker, this.loadLimit));
       return empty.find(({ keptFree }) => keptFree) ?? empty[0] ?? null;
     }
-    return this.options.strategy.pick(this.groupsFor(requiredTypes).map(({ selection }) => selection));
+    const { strategy } = this.options;
+    const groups = this.groupsFor(requiredTypes);
+    return strategy.pick(groups.map(({ free }) => free)) ?? strategy.pick(groups.map(({ ahead }) => ahead));
   }
 
   /** Some worker could take a task of this class at once. */
@@ -212,23 +221,12 @@ export class WorkerPool {
     if (groups.length === 0) {
       return 'none';
     }
-    return groups.some(({ selection }) => selection.size > 0) ? 'free' : 'full';
+    return groups.some(hasRoom) ? 'free' : 'full';
   }
 
   /** Some worker could take a task of some class. */
-  hasFreeSlot(): boolean {
-    return [...this.groups.values()].some(({ selection }) => selection.size > 0);
-  }
-
-  /** Free slots over all assignable workers. */
-  freeSlots(): number {
-    let free = 0;
-    for (const worker of this.workers.values()) {
-      if (notAssignableReason(worker, this.loadLimit) === null) {
-        free += freeSlots(worker);
-      }
-    }
-    return free;
+  hasRoom(): boolean {
+    return [...this.groups.values()].some(hasRoom);
   }
 
   knownNodeTypes(): Set<string> {
@@ -251,6 +249,23 @@ export class WorkerPool {
       this.recount(task.workerId);
     }
     return task;
+  }
+
+  /** A task of this worker ended after so long. */
+  ran(workerId: string, durationMs: number): void {
+    const worker = this.workers.get(workerId);
+    if (worker) {
+      learnRun(worker, durationMs);
+    }
+  }
+
+  /** A worker that had a task ahead could not begin it for long: it gets none ahead until its tasks are short again. */
+  wasLate(workerId: string): void {
+    const worker = this.workers.get(workerId);
+    if (worker) {
+      worker.meanRunMs = UNKNOWN_RUN_MS;
+      this.refresh(worker);
+    }
   }
 
   /** Begins a leader's term with what the record says is held. */
@@ -279,10 +294,16 @@ export class WorkerPool {
     if (!group?.members.has(worker)) {
       return;
     }
-    if (notAssignableReason(worker, this.loadLimit) === null) {
-      group.selection.add(worker);
+    if (freeSlots(worker) > 0 && notAssignableReason(worker, this.loadLimit) === null) {
+      group.ahead.remove(worker);
+      group.free.add(worker);
+      return;
+    }
+    group.free.remove(worker);
+    if (mayGetAhead(worker, this.loadLimit)) {
+      group.ahead.add(worker);
     } else {
-      group.selection.remove(worker);
+      group.ahead.remove(worker);
     }
   }
 
@@ -292,7 +313,8 @@ export class WorkerPool {
       group = {
         types: new Set(worker.signature.split(',')),
         members: new Set(),
-        selection: this.options.strategy.createSelection(),
+        free: this.options.strategy.createSelection(),
+        ahead: this.options.strategy.createSelection(),
       };
       this.groups.set(worker.signature, group);
       this.groupsByClass.clear();
@@ -307,7 +329,8 @@ export class WorkerPool {
       return;
     }
     group.members.delete(worker);
-    group.selection.remove(worker);
+    group.free.remove(worker);
+    group.ahead.remove(worker);
     if (group.members.size === 0) {
       this.groups.delete(worker.signature);
       this.groupsByClass.clear();
@@ -334,4 +357,8 @@ export class WorkerPool {
     }
     return groups;
   }
+}
+
+function hasRoom({ free, ahead }: Group): boolean {
+  return free.size > 0 || ahead.size > 0;
 }

@@ -32,6 +32,8 @@ export interface WorkerRecord {
   tasksCompleted: number;
   tasksFailed: number;
   busyMs: number;
+  /** How long its latest tasks ran: what tells whether it is given tasks ahead. */
+  meanRunMs: number;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
   /** Drawn anew whenever it gets or loses a task: by what `least_busy` chooses among equals. */
@@ -54,8 +56,26 @@ export function signatureOf(nodeTypes: string[]): string {
   return [...new Set(nodeTypes)].toSorted().join(',');
 }
 
+/** Below this a task is short: handing the next one over takes longer than to run it. */
+const SHORT_RUN_MS = 25;
+/** What a worker counts for that nobody knows yet. It takes some 120 short tasks to come down from there. */
+export const UNKNOWN_RUN_MS = 1_000;
+/** The weight of the newest in the moving average. */
+const RUN_WEIGHT = 1 / 32;
+
+/** Notes how long a task ran. */
+export function learnRun(worker: WorkerRecord, durationMs: number): void {
+  worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
+}
+
 export function freeSlots(worker: WorkerRecord): number {
   return worker.registration.capacity.maxConcurrentFlows - worker.held;
+}
+
+/** How many more it may be given: its free slots or, once these are taken, what it may have ahead. */
+export function room(worker: WorkerRecord): number {
+  const free = freeSlots(worker);
+  return free > 0 ? free : free + worker.registration.capacity.maxConcurrentFlows;
 }
 
 /** max(flows held / slots, active nodes / node limit), 0..1. Slots by the ledger: a heartbeat may be 15 s old. */
@@ -83,6 +103,22 @@ export function mayRunAlone(worker: WorkerRecord, loadLimitPercent: number): boo
 /** May it be emptied for a task that has to be alone? Full or not: it will be empty in time. */
 export function canBeKeptFree(worker: WorkerRecord, loadLimitPercent: number): boolean {
   return !worker.alone && stateReason(worker, loadLimitPercent) === null;
+}
+
+/**
+ * May it get a task for which it has no slot yet? A short task is over before word of its end is back here and the next
+ * one there; what waits at the worker meanwhile keeps its slots busy. A long one would wait where it is, while slots
+ * elsewhere become free.
+ */
+export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boolean {
+  return (
+    worker.registration.takesAhead === true &&
+    worker.meanRunMs < SHORT_RUN_MS &&
+    room(worker) > 0 &&
+    !worker.alone &&
+    !worker.keptFree &&
+    stateReason(worker, loadLimitPercent) === null
+  );
 }
 
 function unfitReason(worker: WorkerRecord, loadLimitPercent: number): string | null {

@@ -3,7 +3,7 @@ import { ID_PATTERN, NODE_TYPE_PATTERN } from './flow.js';
 /** What workers say of themselves to every orchestrator replica, through the fanout exchange `flow.workers`. */
 
 export interface WorkerCapacity {
-  /** Slots: the most executions this worker holds at a time. */
+  /** Slots: the most executions this worker runs at a time. */
   maxConcurrentFlows: number;
   /** The most nodes it runs at a time, over all its flows. */
   maxConcurrentNodes: number;
@@ -28,6 +28,11 @@ export interface WorkerRegistrationMessage {
   weight?: number;
   /** It takes `flow.tasks`, several tasks in one message; default false. */
   takesBatches?: boolean;
+  /**
+   * While its tasks are short it takes up to as many more as it has slots, begins them as slots become free, and hands
+   * back what has waited for long; default false.
+   */
+  takesAhead?: boolean;
   /** The class it belongs to (`WORKER_CLASSES`); default the first. */
   workerClass?: string;
 }
@@ -94,6 +99,7 @@ export const registrationSchema = {
     heldExecutionIds: { type: 'array', items: idSchema },
     weight: { type: 'number', exclusiveMinimum: 0, maximum: 1000 },
     takesBatches: { type: 'boolean' },
+    takesAhead: { type: 'boolean' },
     workerClass: idSchema,
   },
 } as const;

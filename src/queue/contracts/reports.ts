@@ -37,7 +37,7 @@ export interface NodeTimelineEntry {
  * - `failed`: see `error.retryable`;
  * - `snoozed`: run again after `snoozeMs`, the attempt is not counted;
  * - `cancelled`: aborted because the orchestrator asked for it;
- * - `handed_back`: a draining worker gives it back, the attempt is not counted.
+ * - `handed_back`: a worker that drains, or has no slot for it, gives it back; the attempt is not counted.
  */
 export const REPORT_KINDS = [
   'started',

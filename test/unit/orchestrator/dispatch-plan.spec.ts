@@ -84,7 +84,7 @@ describe('the task that a worker is kept free for', () => {
 });
 
 describe('parking', () => {
-  const pool = { isEmpty: false, hasFreeSlot: true, classState: () => 'full' as const };
+  const pool = { isEmpty: false, hasRoom: true, classState: () => 'full' as const };
 
   it('takes what no live worker supports out of the way', () => {
     const windows = windowsOf([
@@ -101,7 +101,7 @@ describe('parking', () => {
 
   it('parks nothing while there is no worker at all: nobody is blocked by anybody', () => {
     const windows = windowsOf([['high', 'a', 'unknown']]);
-    expect(takeParkable(windows, { isEmpty: true, hasFreeSlot: false, classState: () => 'none' })).toEqual(
+    expect(takeParkable(windows, { isEmpty: true, hasRoom: false, classState: () => 'none' })).toEqual(
       [],
     );
   });
@@ -134,6 +134,6 @@ describe('parking', () => {
       `e${i}`,
       'sql',
     ]);
-    expect(takeParkable(windowsOf(tasks, 10), { ...pool, hasFreeSlot: false })).toEqual([]);
+    expect(takeParkable(windowsOf(tasks, 10), { ...pool, hasRoom: false })).toEqual([]);
   });
 });

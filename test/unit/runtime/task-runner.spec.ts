@@ -60,6 +60,7 @@ const batchOf = (tasks: unknown[], redelivered = false): FakeDelivery =>
 /** A runner whose flows end when the test says so, and whose reports are confirmed at once. */
 function runnerWith(slots = 10) {
   const reports: TaskReport[] = [];
+  let told = (): void => undefined;
   const running = new Map<string, (outcome: FlowOutcome) => void>();
   const outbox = new Outbox({
     workerId: 'worker-1',
@@ -67,6 +68,7 @@ function runnerWith(slots = 10) {
     exchange: 'flow.results',
     publish: ({ content }: OutgoingMessage) => {
       reports.push(...(JSON.parse(content.toString()) as ReportBatchMessage).reports);
+      told();
       return Promise.resolve('routed');
     },
   });
@@ -80,19 +82,24 @@ function runnerWith(slots = 10) {
         signal.addEventListener('abort', () => resolve({ kind: 'cancelled', timeline: [] }));
       }),
   });
+  const ends = (): string[] =>
+    reports
+      .filter(({ kind }) => kind !== 'started')
+      .map(({ executionId, kind, error }) => `${executionId} ${error?.code ?? kind}`);
   return {
     runner,
     running,
+    ends,
+    untilEnds: async (count: number): Promise<void> => {
+      while (ends().length < count) await new Promise<void>((resolve) => (told = resolve));
+      await turn();
+    },
     receive: (delivery: FakeDelivery): void => runner.receive(delivery as unknown as Delivery),
     end: async (executionId: string, outcome?: FlowOutcome): Promise<void> => {
       running.get(executionId)!(outcome ?? { kind: 'completed', result: {}, timeline: [] });
       running.delete(executionId);
       await turn();
     },
-    ends: (): string[] =>
-      reports
-        .filter(({ kind }) => kind !== 'started')
-        .map(({ executionId, kind, error }) => `${executionId} ${error?.code ?? kind}`),
   };
 }
 
@@ -231,6 +238,33 @@ describe('a batch of tasks', () => {
     await end('last');
     expect(ends().toSorted()).toEqual(['last completed', 'runs cancelled', 'waits cancelled']);
     expect(batch.settled).toEqual(['acked']);
+  });
+});
+
+describe('a task that finds no slot', () => {
+  it('is handed back after 200 ms, those before it first, and may come again under its number', async () => {
+    const { receive, ends, end, running, runner, untilEnds } = runnerWith(1);
+    const batch = batchOf([taskOf('runs'), taskOf('waits'), taskOf('behind')]);
+    const beganMs = performance.now();
+    receive(batch);
+    await untilEnds(2);
+    // A timer may fire a little early by another clock.
+    expect(performance.now() - beganMs).toBeGreaterThan(198);
+    expect(ends()).toEqual(['waits handed_back', 'behind handed_back']);
+    expect([runner.queuedTasks, ...runner.heldExecutionIds()]).toEqual([0, 'runs']);
+    await end('runs');
+    expect(batch.settled).toEqual(['acked']);
+    receive(new FakeDelivery('flow.task', taskOf('waits')));
+    expect([...running.keys()]).toEqual(['waits']);
+  });
+
+  it('waits no longer than that, however often others before it got theirs', async () => {
+    const { receive, ends, end, untilEnds } = runnerWith(1);
+    receive(batchOf([taskOf('first'), taskOf('second')]));
+    await end('first');
+    receive(new FakeDelivery('flow.task', taskOf('third')));
+    await untilEnds(2);
+    expect(ends()).toEqual(['first completed', 'third handed_back']);
   });
 });
 

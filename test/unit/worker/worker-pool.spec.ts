@@ -149,6 +149,89 @@ describe('the worker pool', () => {
   });
 });
 
+describe('a worker whose tasks are short', () => {
+  const SHORT_MS = 1;
+  /** Full, both of them, once `a` and `b` have shown how long their tasks take. */
+  const pairOf = (strategy: Strategy, runMs: number, takesAhead = true): WorkerPool => {
+    const pool = poolOf(
+      strategy,
+      { workerId: 'a', slots: 2, takesAhead },
+      { workerId: 'b', slots: 2, takesAhead },
+    );
+    for (let task = 0; task < 200; task++) {
+      pool.ran('a', runMs);
+      pool.ran('b', runMs);
+    }
+    expect(assign(pool, 4, 'delay')).not.toContain(null);
+    return pool;
+  };
+  const strategies = [
+    ['least_busy', (): Strategy => new LeastBusy(seededRandom(1))],
+    ['round_robin', (): Strategy => new RoundRobin()],
+    ['weighted', (): Strategy => new Weighted()],
+  ] as const;
+
+  it.each(strategies)(
+    'is given as many ahead as it has slots, when no other has one free (%s)',
+    (_, create) => {
+      const pool = pairOf(create(), SHORT_MS);
+      expect(pool.classState('log')).toBe('free');
+      expect(assign(pool, 5, 'log').toSorted()).toEqual(['a', 'a', 'b', 'b', null]);
+      expect(pool.classState('log')).toBe('full');
+      pool.release('log-0', 1);
+      expect(pool.pick('log')).not.toBeNull();
+    },
+  );
+
+  it.each(strategies)(
+    'gets none ahead while another that can run the task has a free slot (%s)',
+    (_, create) => {
+      const pool = pairOf(create(), SHORT_MS);
+      pool.setLifecycle(pool.register(registration({ workerId: 'c', slots: 3 })), 'ready');
+      expect(assign(pool, 3, 'log')).toEqual(['c', 'c', 'c']);
+    },
+  );
+
+  it('gets none ahead if its tasks take long, if it is new, or if it does not say that it takes them', () => {
+    expect(pairOf(new RoundRobin(), 26).pick('log')).toBeNull();
+    expect(pairOf(new RoundRobin(), SHORT_MS, false).pick('log')).toBeNull();
+    const fresh = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: true });
+    fresh.hold('e', 1, 'a');
+    expect(fresh.pick('log')).toBeNull();
+  });
+
+  it('gets none ahead when it is suspect, draining, kept free, or runs a task alone', () => {
+    const pool = pairOf(new RoundRobin(), SHORT_MS);
+    const [a, b] = [pool.get('a')!, pool.get('b')!];
+    pool.setLifecycle(b, 'draining');
+    expect(pool.pick('log')?.workerId).toBe('a');
+    pool.setSuspect(a, true);
+    expect(pool.pick('log')).toBeNull();
+    pool.setSuspect(a, false);
+    pool.keepFree('log');
+    expect(pool.pick('log')).toBeNull();
+    pool.keepFree(null);
+    pool.rebuild(
+      1,
+      ['x', 'y'].map((executionId) => ({ executionId, attempt: 1, workerId: 'a', solo: true })),
+    );
+    expect(pool.pick('log')).toBeNull();
+  });
+
+  it('gets none ahead once it was late with one, until its tasks are short again', () => {
+    const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: true });
+    for (let task = 0; task < 200; task++) pool.ran('a', SHORT_MS);
+    pool.hold('e', 1, 'a');
+    expect(pool.pick('log')).not.toBeNull();
+    pool.wasLate('a');
+    expect(pool.pick('log')).toBeNull();
+    for (let task = 0; task < 200; task++) pool.ran('a', SHORT_MS);
+    pool.release('e', 1);
+    pool.hold('e', 1, 'a');
+    expect(pool.pick('log')).not.toBeNull();
+  });
+});
+
 describe('a task that has to be alone', () => {
   const pair = (): WorkerPool =>
     poolOf(new RoundRobin(), { workerId: 'a', slots: 3 }, { workerId: 'b', slots: 3 });

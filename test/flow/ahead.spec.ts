@@ -1,0 +1,46 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { delayFlow, flow } from '../support/api-client.js';
+import { expectInvariants } from '../support/invariants.js';
+import { System } from '../support/system.js';
+
+/** A worker with tasks that are over in a moment is given its next ones before it has slots for them. */
+describe('tasks ahead', () => {
+  let system: System;
+  afterEach(() => system.stop());
+
+  const quick = flow([{ id: 'log', type: 'log', config: { level: 'debug' } }]);
+  const runQuick = async (count: number): Promise<string[]> => {
+    const ids = await Promise.all(Array.from({ length: count }, () => system.api.submit(quick)));
+    await Promise.all(ids.map((id) => system.api.untilState(id, 'completed')));
+    return ids;
+  };
+
+  it('that a worker cannot begin come back from it uncounted, and run where a slot is free', async () => {
+    system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '2' } });
+    const shown = await runQuick(300);
+    const long = await Promise.all([1, 2].map(() => system.api.submit(delayFlow(60_000))));
+    await Promise.all(long.map((id) => system.api.untilState(id, 'running')));
+    // The first two are sent to the worker, which is full; the last waits in the queue.
+    const behind = [
+      await system.api.submit(quick),
+      await system.api.submit(quick),
+      await system.api.submit(quick),
+    ];
+    for (const id of behind) {
+      await system.until('it waits for a slot', async () => {
+        return (await system.api.execution(id)).body.waiting?.code === 'pool_full';
+      });
+    }
+    await system.startWorker('second');
+    const ended = await Promise.all(behind.map((id) => system.api.untilState(id, 'completed')));
+    expect(ended.map(({ attempt, workerId }) => ({ attempt, workerId }))).toEqual(
+      behind.map(() => ({ attempt: 1, workerId: 'second' })),
+    );
+    const outcomes = ended.map(({ attempts }) => attempts.map(({ outcome }: { outcome: string }) => outcome));
+    expect(outcomes).toEqual([['handed_back', 'completed'], ['handed_back', 'completed'], ['completed']]);
+    expect((await system.api.execution(long[0]!)).body.state).toBe('running');
+    await Promise.all(long.map((id) => system.api.post(`/orchestrator/executions/${id}/cancel`)));
+    await Promise.all(long.map((id) => system.api.untilState(id, 'cancelled')));
+    await expectInvariants(system, [...shown, ...long, ...behind], { states: ['completed', 'cancelled'] });
+  });
+});
