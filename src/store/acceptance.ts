@@ -55,7 +55,7 @@ export class ExecutionAcceptance {
   private readonly rows: BatchStatement<NewExecution>;
 
   constructor(private readonly session: StoreSession) {
-    this.rows = new BatchStatement(session, NEW_ROW, toRow, () => ({ with: [], write: INSERT }));
+    this.rows = new BatchStatement(session, NEW_ROW, toRow, { with: [], write: INSERT });
   }
 
   async accept(items: NewExecution[]): Promise<Acceptance[]> {

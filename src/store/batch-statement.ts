@@ -1,5 +1,5 @@
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
-import { GIVEN, Place, type Row, type RowShape, type Taken } from './batch-rows.js';
+import { GivenPlace, Place, type Row, type RowShape, type Taken } from './batch-rows.js';
 import { inOrder, type Keyed } from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
 
@@ -29,12 +29,11 @@ type Form = 'run' | 'take' | RawBuilder<unknown>;
 export class BatchStatement<Item extends Keyed> {
   private readonly compiled = new Map<Form, Map<number, CompiledQuery>>();
 
-  /** @param writeOf makes the write, for one row or for several */
   constructor(
     private readonly session: StoreSession,
     private readonly shape: RowShape,
     private readonly toRow: (item: Item) => Row,
-    private readonly writeOf: (isOne: boolean) => BatchWrite,
+    private readonly write: BatchWrite,
   ) {}
 
   /** For one who need not know what it took. */
@@ -65,7 +64,7 @@ export class BatchStatement<Item extends Keyed> {
   }
 
   private inOrder(items: readonly Item[]): readonly Item[] {
-    return inOrder(items, this.session.dialect.lockGiven !== null);
+    return inOrder(items, this.session.dialect.isShared);
   }
 
   private query<R>(db: Executor, form: Form, items: readonly Item[], values: Values): CompiledQuery<R> {
@@ -76,7 +75,7 @@ export class BatchStatement<Item extends Keyed> {
     const given: Values = { ...values, now: Date.now(), count: items.length };
     const parameters: unknown[] = [];
     for (const parameter of compiled.parameters) {
-      if (parameter === GIVEN) batch.give(parameters, this.shape, rows, room);
+      if (parameter instanceof GivenPlace) batch.give(parameters, parameter, this.shape, rows, room);
       else parameters.push(parameter instanceof Place ? given[parameter.name] : parameter);
     }
     return { ...compiled, parameters } as CompiledQuery<R>;
@@ -92,10 +91,11 @@ export class BatchStatement<Item extends Keyed> {
 
   private textOf(form: Form, room: number): RawBuilder<unknown> {
     const { batch } = this.session.dialect;
-    const { with: others, write } = this.writeOf(room === 1);
+    const { with: others, write } = this.write;
     const clock = sql`clock as materialized (select ${batch.now} as now)`;
     const ctes = sql.join([clock, batch.given(this.shape, room), ...others]);
-    if (form === 'take') return batch.taking(ctes, write, room);
-    return form === 'run' ? sql`with ${ctes} ${write}` : sql`with ${ctes} ${write} returning ${form}`;
+    if (form === 'take') return sql`${batch.mark}${batch.taking(ctes, write, room)}`;
+    const returning = form === 'run' ? sql`` : sql`returning ${form}`;
+    return sql`${batch.mark}with ${ctes} ${write} ${returning}`;
   }
 }

@@ -1,5 +1,5 @@
 import { type CreateTableBuilder, type Kysely, type Migration, type MigrationProvider, sql } from 'kysely';
-import { literals } from './transition-sql.js';
+import { literals, NOT_HELD } from './transition-sql.js';
 import type { StoreDialect } from './dialect.js';
 import { WAITING_STATES } from './transitions.js';
 
@@ -119,17 +119,19 @@ function labelsTable(
 }
 
 /**
- * Every write of a state moves its row in every index (PostgreSQL cannot keep it in place, as indexes look at the
- * state), so each of these has a query that would scan the table without it:
+ * Every write of a state moves its row in every index that holds it (PostgreSQL cannot keep it in place, as indexes
+ * look at the state), so each of these has a query that would scan the table without it:
  * - by_state: lists with and without a state (one short range per state and priority, merged), `held`, `countOpen`, `prune`
- * - by_flow, by_worker: lists of one flow or worker
+ * - by_flow, by_worker: lists of one flow or worker. Without what workers hold, as every execution would be put into both
+ *   for that and out again; lists look through by_state for it, which has the two columns so that no row need be read
  * - due, queued, parked, expiring: partial, and small: they hold only what waits
  */
 function indexes(): string[] {
   return [
-    `create index executions_by_state on executions (state, priority, created_at, execution_id)`,
-    `create index executions_by_flow on executions (flow_id, state, created_at, execution_id)`,
-    `create index executions_by_worker on executions (worker_id, state, created_at, execution_id) where worker_id is not null`,
+    `create index executions_by_state on executions (state, priority, created_at, execution_id, flow_id, worker_id)`,
+    `create index executions_by_flow on executions (flow_id, state, created_at, execution_id) where ${NOT_HELD}`,
+    `create index executions_by_worker on executions (worker_id, state, created_at, execution_id)
+       where worker_id is not null and ${NOT_HELD}`,
     `create index executions_due on executions (available_at, execution_id) where available_at is not null`,
     `create index executions_queued on executions (priority, created_at, execution_id)
        where state = 'queued' and parked_reason is null`,

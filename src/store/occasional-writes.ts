@@ -4,7 +4,7 @@ import type { Cancellation } from './execution-store.js';
 import { appendAttempt } from './attempt-sql.js';
 import type { StoreSession } from './store-session.js';
 import { endOf, isIn, mayDo, stateIn } from './transition-sql.js';
-import { type ExecutionState, HELD_STATES, isTerminal, TRANSITIONS } from './transitions.js';
+import { type ExecutionState, HELD_STATES, isHeld, isTerminal, TRANSITIONS } from './transitions.js';
 
 /** What people ask for, and what is found by a condition rather than by id: rarer than the travel of tasks. */
 export class OccasionalWrites {
@@ -28,8 +28,7 @@ export class OccasionalWrites {
       await sql`
         update executions set ${endWaiting(dialect.now(), failure)}
         where execution_id = ${executionId} and ${mayDo('cancel')}`.execute(trx);
-      const isHeld = (HELD_STATES as readonly ExecutionState[]).includes(row.state);
-      return isHeld
+      return isHeld(row.state)
         ? { kind: 'requested', workerId: row.worker_id, attempt: row.attempt }
         : { kind: 'cancelled' };
     });

@@ -3,6 +3,7 @@ import { Pool, types } from 'pg';
 import type { Backend } from './backend.js';
 import { postgres } from './dialect.js';
 import { type ErrorKind, errorCode, StoreSetupError } from './errors.js';
+import { KeptStatements } from './kept-statements.js';
 import type { StoreDatabase } from './schema.js';
 
 export interface PostgresOptions {
@@ -79,13 +80,14 @@ function describeTarget(text: string): string {
  * a timeout on our side the server may still be busy with the old statement.
  */
 function guarded(pool: Pool): PostgresPool {
+  const kept = new KeptStatements();
   return {
     connect: async () => {
       const client = await pool.connect();
       let broken = false;
       const query = async (text: string, values: readonly unknown[]): Promise<unknown> => {
         try {
-          return await client.query(text, [...values]);
+          return await kept.query(client, text, [...values]);
         } catch (error) {
           if (!SQLSTATE.test(errorCode(error)) || kindOf(error) === 'unavailable') broken = true;
           throw error;

@@ -8,7 +8,12 @@ import type { StoreDatabase } from './schema.js';
 
 export type Executor = Kysely<StoreDatabase> | Transaction<StoreDatabase>;
 
-/** Serialization failures and deadlocks are rolled back by the database, so they are simply tried again. */
+/**
+ * The database rolls back as a whole what lost a conflict (a deadlock, a serialization failure), so it is simply run
+ * again: each write is conditional, and takes the second time what is left for it. It may lose again, as whoever won it
+ * may come back before those that waited longer. The tries are bounded, since PostgreSQL looks for a deadlock after a
+ * second's wait only (`deadlock_timeout`), and the caller is not to be held up for longer than an outage would.
+ */
 const CONFLICT_TRIES = 6;
 const CONFLICT_BASE_MS = 5;
 

@@ -14,7 +14,8 @@ export interface Change {
 
 /** The same task, held by the same worker: what every write about an attempt checks. */
 const sameTask = sql`executions.execution_id = given.execution_id and executions.attempt = given.attempt`;
-const sameHolder = sql`${sameTask} and executions.worker_id = given.worker_id`;
+/** The expression cannot use an index, on purpose, as in `isIn`: a plan would walk all that the worker ever had. */
+const sameHolder = sql`${sameTask} and (executions.worker_id || '') = given.worker_id`;
 
 export const QUEUE: Change = {
   set: sql`state = ${endOf('queue')}, queued_at = clock.now, available_at = null`,

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import {
   type ExecutionState,
+  HELD_STATES,
   TERMINAL_STATES,
   type TerminalState,
   type TransitionName,
@@ -29,6 +30,9 @@ export function stateIn(states: readonly ExecutionState[]): RawBuilder<boolean> 
 export function isIn(states: readonly ExecutionState[]): RawBuilder<boolean> {
   return sql.raw(`(executions.state || '') in (${literals(states)})`);
 }
+
+/** The condition of the indexes without what workers hold. A query has to repeat it word for word: SQLite draws no conclusions. */
+export const NOT_HELD = `state not in (${literals(HELD_STATES)})`;
 
 /** The condition under which a transition may happen to a row that is looked up by its id. */
 export function mayDo(name: TransitionName): RawBuilder<boolean> {

@@ -12,7 +12,6 @@ import type {
 } from './execution-store.js';
 import { Place, type Row, type RowShape, rowShape } from './batch-rows.js';
 import { BatchStatement, type BatchWrite, type Values } from './batch-statement.js';
-import type { StoreDialect } from './dialect.js';
 import { LEADER_LEASE } from './leases.js';
 import { type ExecutionRow, type Keyed, RECORD_COLUMNS, storableJson, toJson, toRecord } from './rows.js';
 import type { StoreSession } from './store-session.js';
@@ -92,7 +91,7 @@ export class TransitionWrites {
       shape: RowShape,
       toRow: (item: Item) => Row,
       change: Change,
-    ): BatchStatement<Item> => new BatchStatement(session, shape, toRow, updating(dialect, change));
+    ): BatchStatement<Item> => new BatchStatement(session, shape, toRow, updating(change));
     const reading = <Item extends Keyed, C extends keyof ExecutionRow & string>(
       statement: BatchStatement<Item>,
       columns: readonly C[],
@@ -210,15 +209,11 @@ function columnsOf<C extends keyof ExecutionRow & string>(
   return sql<Answer<C>>`${sql.join(read)}`;
 }
 
-function updating(dialect: StoreDialect, change: Change): (isOne: boolean) => BatchWrite {
-  return (isOne) => {
-    const lock = isOne ? null : dialect.lockGiven;
-    return {
-      with: [change.with, lock].filter((cte) => cte != null),
-      write: sql`update executions set ${change.set}
-        from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} ${lock === null ? sql`` : sql`, locked`}
-        where ${change.where} ${lock === null ? sql`` : sql`and locked.execution_id = given.execution_id`}`,
-    };
+function updating(change: Change): BatchWrite {
+  return {
+    with: change.with === undefined ? [] : [change.with],
+    write: sql`update executions set ${change.set}
+      from given, clock ${change.from === undefined ? sql`` : sql`, ${change.from}`} where ${change.where}`,
   };
 }
 

@@ -59,6 +59,10 @@ export const TRANSITIONS = {
 } as const satisfies Record<string, Transition>;
 export type TransitionName = keyof typeof TRANSITIONS;
 
+export function isHeld(state: ExecutionState): boolean {
+  return (HELD_STATES as readonly ExecutionState[]).includes(state);
+}
+
 export function isTerminal(state: ExecutionState): state is TerminalState {
   return (TERMINAL_STATES as readonly ExecutionState[]).includes(state);
 }

@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { type Row, rowShape } from './batch-rows.js';
 import { labelKey } from './rows.js';
-import { eachRange } from './ranges.js';
+import { eachRange, rangesOf } from './ranges.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { isIn } from './transition-sql.js';
 import { TERMINAL_STATES } from './transitions.js';
@@ -33,7 +33,7 @@ export class Upkeep {
   private async pruneExecutions(trx: Executor, before: RawBuilder<number>, limit: number): Promise<number> {
     const ended = sql`finished_at < ${before}`;
     const ranges = eachRange(
-      TERMINAL_STATES,
+      rangesOf(TERMINAL_STATES),
       (range) => sql`
       select execution_id, created_at from executions
       where ${range} and created_at < ${before} and ${ended} order by created_at limit ${limit}`,

@@ -10,7 +10,23 @@ import { errorCode, StoreInUseError } from '../../src/store/errors.js';
 import { sqliteStore } from '../../src/store/kysely-execution-store.js';
 import { sqliteBackend } from '../../src/store/sqlite-backend.js';
 import { SqliteClient } from '../../src/store/sqlite-client.js';
-import { ended, finished, heldExecutions, newExecution, recordOf } from './store-adapters.js';
+import {
+  ended,
+  finished,
+  heldExecutions,
+  INDEXES_OF_LISTS,
+  indexesIn,
+  newExecution,
+  recordOf,
+} from './store-adapters.js';
+
+/** A line of SQLite's plan. */
+interface Step {
+  id: number;
+  parent: number;
+  detail: string;
+}
+const RANGE = 'CO-ROUTINE one_range';
 
 /** What only a file can show: who else has it, and what it holds after it was closed. */
 describe('the SQLite store', () => {
@@ -264,5 +280,36 @@ describe('the SQLite store', () => {
     });
     database.close();
     expect(plans.filter(({ scans }) => scans.length > 0)).toEqual([]);
+  });
+
+  it('reads each list from the ends of the indexes made for it, and no row or order besides', async () => {
+    const filled = sqliteStore(file);
+    await filled.open();
+    const held = await heldExecutions(filled, 2_000);
+    await filled.finish(held.slice(10).map((task) => finished(task)));
+    await filled.close();
+    const { db } = await sqliteBackend(file);
+    await sql`analyze`.execute(db);
+    await db.destroy();
+
+    const store = sqliteStore(file);
+    await store.open();
+    const statements = jest.spyOn(SqliteClient.prototype, 'execute');
+    for (const { filter } of INDEXES_OF_LISTS) await store.list(filter, 10);
+    const asked = statements.mock.calls.map(([text]) => text);
+    statements.mockRestore();
+    await store.close();
+
+    const database = new Database(file);
+    const indexes = asked.map((text) => {
+      const steps = database.prepare(`explain query plan ${text}`).all() as Step[];
+      const ranges = new Set(steps.filter(({ detail }) => detail === RANGE).map(({ id }) => id));
+      const within = steps.filter(({ parent }) => ranges.has(parent)).map(({ detail }) => detail);
+      expect(within).toHaveLength(ranges.size);
+      expect(within.filter((detail) => !/^SEARCH .* COVERING INDEX/.test(detail))).toEqual([]);
+      return indexesIn(steps.map(({ detail }) => detail).join('\n'));
+    });
+    database.close();
+    expect(indexes).toEqual(INDEXES_OF_LISTS.map((list) => list.indexes));
   });
 });

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from 'pg';
 import type {
   Assignment,
+  ExecutionFilter,
   ExecutionRecord,
   ExecutionStore,
   FinishedAttempt,
@@ -103,6 +104,25 @@ async function onServer(url: string, text: string): Promise<unknown[]> {
   } finally {
     await client.end();
   }
+}
+
+/** From which indexes a list is read, whatever the statistics say. */
+export const INDEXES_OF_LISTS: { filter: ExecutionFilter; indexes: string[] }[] = [
+  { filter: {}, indexes: ['by_state'] },
+  { filter: { states: ['queued', 'running'] }, indexes: ['by_state'] },
+  { filter: { flowId: 'flow' }, indexes: ['by_flow', 'by_state'] },
+  { filter: { flowId: 'unknown', states: ['queued', 'completed'] }, indexes: ['by_flow'] },
+  { filter: { flowId: 'unknown', states: ['assigned', 'running'] }, indexes: ['by_state'] },
+  { filter: { flowId: 'unknown', states: ['retrying'], createdAfter: 1 }, indexes: ['by_flow'] },
+  { filter: { workerId: 'worker-1' }, indexes: ['by_state', 'by_worker'] },
+  { filter: { workerId: 'unknown', states: ['failed'] }, indexes: ['by_worker'] },
+  { filter: { workerId: 'unknown', states: ['running'], priority: 'high' }, indexes: ['by_state'] },
+];
+
+/** Which of them a plan of either database names. */
+export function indexesIn(plan: string): string[] {
+  const names = plan.matchAll(/\bexecutions_(by_\w+)/g);
+  return [...new Set(Array.from(names, ([, name]) => name!))].toSorted();
 }
 
 let made = 0;
