@@ -162,10 +162,13 @@ export class OrchestratorService {
   }
 
   private async submit(execution: NewExecution, idempotencyKey?: string): Promise<Submitted> {
-    const [acceptance] = await this.intake.submit([execution]).catch((error: unknown) => {
+    let acceptance: Acceptance;
+    try {
+      acceptance = (await this.intake.submit([execution]))[0]!;
+    } catch (error) {
       throw this.failureOf(error, execution, idempotencyKey);
-    });
-    const submitted = submittedAs(execution, acceptance!, idempotencyKey);
+    }
+    const submitted = submittedAs(execution, acceptance, idempotencyKey);
     if (submitted instanceof Error) {
       throw submitted;
     }

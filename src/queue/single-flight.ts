@@ -44,8 +44,9 @@ export class SingleFlight<Item, Result> {
       this.waitingItems += items.length;
       if (!this.inFlight) {
         this.inFlight = true;
-        // What is added in the same turn of the event loop travels together.
-        queueMicrotask(() => void this.run());
+        // What is added in the same turn of the event loop travels together. A microtask would come too early for that:
+        // it runs after the first of the sockets that can be read now, and leaves the others to the next flight.
+        setImmediate(() => void this.run());
       }
     });
   }

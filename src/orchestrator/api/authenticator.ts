@@ -28,7 +28,8 @@ type Verify = (token: string) => Promise<JWTPayload>;
 const CLOCK_TOLERANCE_S = 10;
 const JWKS_TIMEOUT_MS = 3_000;
 const JWKS_RETRY_AFTER_S = 5;
-const EVERYTHING: Client = { name: 'anyone', scopes: new Set(ACCESS_SCOPES) };
+/** Who sends a request while the API is open. */
+export const ANYONE: Client = { name: 'anyone', scopes: new Set(ACCESS_SCOPES) };
 
 /** Tells clients by their API key or their JWT. Without any configured, everyone may do everything. */
 @Injectable()
@@ -48,7 +49,7 @@ export class Authenticator {
   /** @throws ProblemException 401, or 503 when the keys of tokens cannot be had */
   async authenticate(headers: Credentials): Promise<Client> {
     if (!this.isOn) {
-      return EVERYTHING;
+      return ANYONE;
     }
     const credential = credentialOf(headers);
     return this.clientOfKey(credential) ?? (await this.clientOfToken(credential));

@@ -42,6 +42,19 @@ describe('single-flight batching', () => {
     expect(flights.map(({ items }) => items)).toEqual([[1, 2], [3]]);
   });
 
+  it('leaves at the end of the turn, with what came after its first item', async () => {
+    const { flights, fly } = controlled<number>();
+    const batches = new SingleFlight(fly);
+    const first = batches.add(1);
+    // As between two sockets that are read in one turn: all microtasks run.
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    const second = batches.add(2);
+    await turn();
+    flights[0]!.land();
+    expect(await Promise.all([first, second])).toEqual([1, 2]);
+    expect(flights).toHaveLength(1);
+  });
+
   it('keeps together what was added together, and answers it together', async () => {
     const { flights, fly } = controlled<number>();
     const batches = new SingleFlight(fly, 2);
