@@ -107,8 +107,8 @@ function openExclusively(file: string): Database.Database {
     mkdirSync(dirname(file), { recursive: true });
     const database = new Database(file, { timeout: OPEN_TIMEOUT_MS });
     try {
-      // Exclusive locking comes before WAL: the lock is then taken at once and held until `close`. Pages of 8 KiB (of a
-      // new file) hold six rows with their results, so that an end that makes its row longer seldom splits one.
+      // Exclusive locking comes before WAL: the lock is then taken at once and held until `close`. An end makes its
+      // row longer, which splits pages of 4 KiB, where few rows fit, more often than those of 8. A file keeps its size.
       database.exec(`
         pragma page_size = 8192; pragma locking_mode = EXCLUSIVE; pragma journal_mode = WAL; pragma synchronous = FULL;
         pragma cache_size = -16384; pragma temp_store = MEMORY;
