@@ -40,6 +40,8 @@ interface Held extends Begun {
   task: TaskMessage | undefined;
   /** By `performance.now()`; 0 = it found a slot. */
   waitsSinceMs: number;
+  /** Its end is reported, and the same attempt may come again before that is confirmed. */
+  mayComeAgain: boolean;
   aborter: LazyAbort;
   startedAt: string;
 }
@@ -111,7 +113,7 @@ export class TaskRunner {
     const { executionId, attempt } = task;
     const key = keyOf(executionId, attempt);
     const known = this.held.get(key);
-    if (known) {
+    if (known && (parcel.delivery.redelivered || !known.mayComeAgain)) {
       // The one before it may still be open, and waits for this task no longer.
       known.parcel.done();
       known.parcel = parcel;
@@ -128,6 +130,7 @@ export class TaskRunner {
       parcel,
       task,
       waitsSinceMs: 0,
+      mayComeAgain: false,
       aborter: new LazyAbort(),
       isRunning: false,
       isAnnounced: false,
@@ -217,8 +220,9 @@ export class TaskRunner {
   /** Reports the end of an attempt and acks its task once that is confirmed. */
   private report(held: Held, end: End, times?: Times): void {
     const { executionId, attempt } = held;
+    held.mayComeAgain = KEEPS_ITS_NUMBER.has(end.kind);
     const sent = this.send({ executionId, attempt, ...end, ...times });
-    void this.settle(held, !KEEPS_ITS_NUMBER.has(end.kind), sent);
+    void this.settle(held, sent);
   }
 
   /** Until the broker has confirmed it, the text of a report is kept, and not what it was made of. */
@@ -230,17 +234,19 @@ export class TaskRunner {
     }
   }
 
-  private async settle(held: Held, isOver: boolean, sent: Promise<unknown>): Promise<void> {
+  private async settle(held: Held, sent: Promise<unknown>): Promise<void> {
     try {
       await sent;
-      if (isOver) {
+      if (!held.mayComeAgain) {
         this.ended.add(held.key);
       }
       held.parcel.done();
     } catch (error) {
       this.logger.warn(`${held.executionId}: ${(error as Error).message}`);
     }
-    this.held.delete(held.key);
+    if (this.held.get(held.key) === held) {
+      this.held.delete(held.key);
+    }
     if (this.held.size === 0) {
       this.idleWaiters.splice(0).forEach((resolve) => resolve());
     }

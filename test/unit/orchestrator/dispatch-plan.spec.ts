@@ -101,9 +101,7 @@ describe('parking', () => {
 
   it('parks nothing while there is no worker at all: nobody is blocked by anybody', () => {
     const windows = windowsOf([['high', 'a', 'unknown']]);
-    expect(takeParkable(windows, { isEmpty: true, hasRoom: false, classState: () => 'none' })).toEqual(
-      [],
-    );
+    expect(takeParkable(windows, { isEmpty: true, hasRoom: false, classState: () => 'none' })).toEqual([]);
   });
 
   it('makes room in a window that is full of blocked tasks while other workers have slots', () => {

@@ -61,15 +61,19 @@ const batchOf = (tasks: unknown[], redelivered = false): FakeDelivery =>
 function runnerWith(slots = 10) {
   const reports: TaskReport[] = [];
   let told = (): void => undefined;
+  let confirmed = Promise.resolve();
   const running = new Map<string, (outcome: FlowOutcome) => void>();
   const outbox = new Outbox({
     workerId: 'worker-1',
     incarnation: 'i',
     exchange: 'flow.results',
     publish: ({ content }: OutgoingMessage) => {
-      reports.push(...(JSON.parse(content.toString()) as ReportBatchMessage).reports);
+      const sent = (JSON.parse(content.toString()) as ReportBatchMessage).reports;
+      reports.push(...sent);
       told();
-      return Promise.resolve('routed');
+      return sent.some(({ kind }) => kind !== 'started')
+        ? confirmed.then(() => 'routed')
+        : Promise.resolve('routed');
     },
   });
   const runner = new TaskRunner({
@@ -90,6 +94,12 @@ function runnerWith(slots = 10) {
     runner,
     running,
     ends,
+    /** From now on no end is confirmed, until the function that it answers is called. */
+    hold: (): (() => void) => {
+      let release = (): void => undefined;
+      confirmed = new Promise((resolve) => (release = resolve));
+      return release;
+    },
     untilEnds: async (count: number): Promise<void> => {
       while (ends().length < count) await new Promise<void>((resolve) => (told = resolve));
       await turn();
@@ -256,6 +266,23 @@ describe('a task that finds no slot', () => {
     expect(batch.settled).toEqual(['acked']);
     receive(new FakeDelivery('flow.task', taskOf('waits')));
     expect([...running.keys()]).toEqual(['waits']);
+  });
+
+  it('may come again before the broker has confirmed that it was handed back: then it runs', async () => {
+    const { receive, ends, end, running, untilEnds, hold } = runnerWith(1);
+    const [first, again] = [batchOf([taskOf('runs'), taskOf('waits')]), batchOf([taskOf('waits')])];
+    receive(first);
+    const confirm = hold();
+    await untilEnds(1);
+    receive(again);
+    await end('runs');
+    expect([...running.keys()]).toEqual(['waits']);
+    confirm();
+    await turn();
+    expect({ first: first.settled, again: again.settled }).toEqual({ first: ['acked'], again: [] });
+    await end('waits');
+    expect(ends()).toEqual(['waits handed_back', 'runs completed', 'waits completed']);
+    expect(again.settled).toEqual(['acked']);
   });
 
   it('waits no longer than that, however often others before it got theirs', async () => {
