@@ -212,8 +212,7 @@ export class Dispatcher {
     }
   }
 
-  /** Is finished before this replica stops dispatching. @param work never rejects */
-  track(work: Promise<void>): void {
+  private track(work: Promise<void>): void {
     const tracked = work.finally(() => this.underWay.delete(tracked));
     this.underWay.add(tracked);
   }

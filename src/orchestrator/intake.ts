@@ -23,8 +23,8 @@ export interface Refusal {
 
 interface Accepted {
   acceptance: Acceptance;
-  /** Its task has its worker, or waits here in line; if not, it has to be published. */
-  isPlaced: boolean;
+  /** Resolves when its task is on its way, and perhaps others with it; null = it has to be published. */
+  onItsWay: Promise<void> | null;
 }
 
 /** Where a task goes once its row is written. */
@@ -36,8 +36,7 @@ const BACKLOG_AGE_MS = 1_000;
 /**
  * Takes executions in: row first, then publish, then the answer. A crash in between leaves a row that becomes due by
  * itself. Where the task could start at once, its slot is taken before the row is written, the row is born
- * `assigned`, and the task goes straight to its worker: one write and one hop; the answer does not wait for the broker
- * to confirm it, since the sender, or the next leader, gives out again what did not arrive. Where it cannot, and nothing waits on
+ * `assigned`, and the task goes straight to its worker: one write and one hop. Where it cannot, and nothing waits on
  * the broker that came before it, it is born `queued` and waits with the dispatcher, which is this process: one hop as
  * well. Only what exceeds the dispatcher's window, or is accepted by a replica that does not lead, goes by a ready queue.
  */
@@ -86,22 +85,22 @@ export class Intake {
     return null;
   }
 
-  /** Resolves when they are on record and their tasks have their places (or their delays are running). */
+  /** Resolves when they are on record and their tasks are on their way (or their delays are running). */
   async submit(executions: readonly NewExecution[]): Promise<Acceptance[]> {
     const accepted = await this.accepting.addAll(executions);
-    const published: Promise<void>[] = [];
-    accepted.forEach(({ acceptance, isPlaced }, index) => {
+    const ways = new Set<Promise<void>>();
+    accepted.forEach(({ acceptance, onItsWay }, index) => {
       const execution = executions[index]!;
       if (acceptance.kind === 'created') {
         this.backlog.count++;
-        if (!isPlaced && execution.delayMs === 0) {
-          published.push(this.publish(execution));
+        if (onItsWay !== null) {
+          ways.add(onItsWay);
+        } else if (execution.delayMs === 0) {
+          ways.add(this.publish(execution));
         }
       }
     });
-    if (published.length > 0) {
-      await Promise.all(published);
-    }
+    await Promise.all(ways);
     return accepted.map(({ acceptance }) => acceptance);
   }
 
@@ -127,12 +126,12 @@ export class Intake {
         assigned.push({ task, content: encodeTask(task), held: place });
       }
     });
-    // Their rows say who has them, and the sender sees to it that they get there: no answer waits for that.
-    this.sender.sendAll(assigned).forEach(({ done }) => this.dispatcher.track(done));
-    const isInLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting);
+    const sent = Promise.all(this.sender.sendAll(assigned).map(({ done }) => done)).then(() => undefined);
+    const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? Promise.resolve() : null;
+    const ways = { line: inLine, broker: null };
     return answers.map((acceptance, index) => {
       const place = places[index]!;
-      return { acceptance, isPlaced: place === 'line' ? isInLine : place !== 'broker' };
+      return { acceptance, onItsWay: typeof place === 'string' ? ways[place] : sent };
     });
   }
 

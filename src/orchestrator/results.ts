@@ -8,12 +8,17 @@ import {
   type TaskReport,
 } from '../queue/contracts/reports.js';
 import { decode } from '../queue/contracts/wire.js';
+import { RecentKeys } from '../queue/recent-keys.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
 import { Leadership } from './leadership.js';
 import { Recorder } from './recorder.js';
 
 const PREFETCH = 100;
 const REQUEUE_PAUSE_MS = 1_000;
+/** How many messages are remembered, in case they come again. */
+const MEMORY = 2_000;
+/** After these the same attempt may be with the same worker again. */
+const GIVEN_BACK: ReadonlySet<string> = new Set(['handed_back', 'snoozed']);
 
 /**
  * Takes in what workers report. A batch is acked only after everything in it is on record (or refused by the record
@@ -24,6 +29,7 @@ export class Results {
   private readonly logger = new Logger(Results.name);
   private consumer: Consumer | null = null;
   private readonly processing = new Set<Promise<void>>();
+  private readonly recorded = new RecentKeys(MEMORY);
 
   constructor(
     private readonly messaging: MessagingService,
@@ -67,11 +73,24 @@ export class Results {
     const earlier = batch.reports.some(isInterruption) ? [...this.processing] : [];
     try {
       await Promise.all(earlier);
-      await this.recorder.record(batch.reports, batch.workerId);
+      await this.recorder.record(this.newsOf(delivery, batch), batch.workerId);
+      if (delivery.messageId !== undefined) {
+        this.recorded.add(keyOf(delivery, batch));
+      }
       delivery.ack();
     } catch (error) {
       await this.notRecorded(delivery, batch, error as Error);
     }
+  }
+
+  /**
+   * A worker that misses a confirm publishes its message again. To record an end twice changes nothing, but what was given
+   * back may have been assigned to the same worker since.
+   */
+  private newsOf(delivery: Delivery, batch: ReportBatchMessage): TaskReport[] {
+    return this.recorded.has(keyOf(delivery, batch))
+      ? batch.reports.filter(({ kind }) => !GIVEN_BACK.has(kind))
+      : batch.reports;
   }
 
   /**
@@ -94,6 +113,10 @@ export class Results {
   private async bury(delivery: Delivery, reason: string): Promise<void> {
     await this.queues.bury(delivery, this.queues.names.results(), reason);
   }
+}
+
+function keyOf({ messageId }: Delivery, { workerId, incarnation }: ReportBatchMessage): string {
+  return `${workerId} ${incarnation} ${messageId}`;
 }
 
 function isInterruption({ kind, error }: TaskReport): boolean {

@@ -6,7 +6,7 @@ interface Group<Item, Result> {
 }
 
 /**
- * Batches what arrives while one round trip is under way: an item goes out at once when nothing is in flight, else
+ * Batches what arrives while one round trip is under way: an item goes out in this turn when nothing is in flight, else
  * with everything else that gathered, the moment the flight returns. No timer, so one item at idle pays no delay and
  * load makes large batches by itself.
  */

@@ -10,13 +10,13 @@ import {
 import { HIGHEST_ATTEMPT, ID_PATTERN } from '../queue/contracts/flow.js';
 import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
 import { decodeTasks, type ReceivedTask } from '../queue/contracts/wire.js';
+import { RecentKeys } from '../queue/recent-keys.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
 import { Announcer, type Begun } from './announcer.js';
 import { isoNow } from './engine/iso-clock.js';
 import { type AbortSource, LazyAbort } from './engine/lazy-abort.js';
 import type { FlowOutcome } from './engine/run-flow.js';
 import type { Outbox } from './outbox.js';
-import { RecentKeys } from './recent-keys.js';
 import { WaitingLine } from './waiting-line.js';
 
 /** Why a running task is told to stop. */
@@ -200,14 +200,15 @@ export class TaskRunner {
 
   private finish(held: Held, outcome: FlowOutcome): void {
     const { startedAt, startMs, aborter } = held;
+    // Before the next begins: what that does at once is not this one's time.
+    const durationMs = Math.round((performance.now() - startMs) * 1_000) / 1_000;
+    const times = { startedAt, finishedAt: isoNow(), durationMs };
     held.isRunning = false;
     this.running--;
     const next = this.line.shift();
     if (next) {
       this.begin(next);
     }
-    const durationMs = Math.round((performance.now() - startMs) * 1_000) / 1_000;
-    const times = { startedAt, finishedAt: isoNow(), durationMs };
     this.report(held, endOf(outcome, aborter.reason as StopReason | undefined), times);
   }
 

@@ -89,7 +89,9 @@ function guarded(pool: Pool): PostgresPool {
         try {
           return await kept.query(client, text, [...values]);
         } catch (error) {
-          if (!SQLSTATE.test(errorCode(error)) || kindOf(error) === 'unavailable') broken = true;
+          if (!SQLSTATE.test(errorCode(error)) || kindOf(error) === 'unavailable' || isPlanLost(error)) {
+            broken = true;
+          }
           throw error;
         }
       };
@@ -104,13 +106,26 @@ const SQLSTATE = /^[0-9A-Z]{5}$/;
 /** By class of SQLSTATE: 08 connection, 53 resources, 57 operator (shutdown, cancel), 58 system. */
 function kindOf(error: unknown): ErrorKind {
   const code = errorCode(error);
-  if (code === '40001' || code === '40P01') return 'conflict';
+  if (code === '40001' || code === '40P01' || isPlanLost(error)) return 'conflict';
   // 25006: a standby after a failover; 25P03: the server ended an idle transaction; 55P03: a lock not to be had.
   if (code === '25006' || code === '25P03' || code === '55P03') return 'unavailable';
   if (SQLSTATE.test(code)) return /^(?:08|53|57|58)/.test(code) ? 'unavailable' : 'other';
-  // A certificate for another name does not change by itself.
-  if (/^E(?!RR_TLS_CERT)[A-Z_]+$/.test(code)) return 'unavailable';
+  // A certificate for another name does not change by itself, nor does a number that is too large.
+  if (/^E(?!RR_TLS_CERT|RR_OUT_OF_RANGE)[A-Z_]+$/.test(code)) return 'unavailable';
   return error instanceof Error && CLIENT_SIDE.test(error.message) ? 'unavailable' : 'other';
+}
+
+/**
+ * The connection's kept statements are not what we take them for: a pooler gave it another server, or a column has changed
+ * its type. Nothing was written, and a new connection prepares anew.
+ */
+function isPlanLost(error: unknown): boolean {
+  const code = errorCode(error);
+  return (
+    code === '26000' ||
+    code === '42P05' ||
+    (code === '0A000' && error instanceof Error && error.message.includes('cached plan'))
+  );
 }
 
 /** What `pg` itself reports, without a code, when a connection fails it. */

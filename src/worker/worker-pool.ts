@@ -97,6 +97,7 @@ export class WorkerPool {
             tasksCompleted: 0,
             tasksFailed: 0,
             busyMs: 0,
+            late: false,
             meanRunMs: UNKNOWN_RUN_MS,
             lastPick: 0,
             tieBreak: 0,
@@ -128,6 +129,7 @@ export class WorkerPool {
     }
     worker.status = heartbeat.status;
     worker.load = heartbeat.currentLoad;
+    worker.late &&= heartbeat.currentLoad.activeFlows >= worker.registration.capacity.maxConcurrentFlows;
     worker.lastAssignmentSeq = heartbeat.lastAssignmentSeq;
     worker.heldExecutionIds = heartbeat.heldExecutionIds;
     worker.lastHeartbeatAtMs = this.options.now();
@@ -254,15 +256,24 @@ export class WorkerPool {
   /** A task of this worker ended after so long. */
   ran(workerId: string, durationMs: number): void {
     const worker = this.workers.get(workerId);
-    if (worker) {
-      learnRun(worker, durationMs);
+    if (!worker) {
+      return;
+    }
+    const wasLate = worker.late;
+    learnRun(worker, durationMs);
+    if (wasLate) {
+      this.refresh(worker);
     }
   }
 
-  /** A worker that had a task ahead could not begin it for long: it gets none ahead until its tasks are short again. */
+  /**
+   * A worker had no slot for a task for long: it gets none until it has one, and none ahead until its tasks are short
+   * again. The ledger may think that it has slots: a worker that was given up for lost comes back with what it ran.
+   */
   wasLate(workerId: string): void {
     const worker = this.workers.get(workerId);
     if (worker) {
+      worker.late = true;
       worker.meanRunMs = UNKNOWN_RUN_MS;
       this.refresh(worker);
     }

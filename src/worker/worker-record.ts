@@ -32,6 +32,8 @@ export interface WorkerRecord {
   tasksCompleted: number;
   tasksFailed: number;
   busyMs: number;
+  /** It handed back a task for want of a slot, and has neither ended one since nor said that it has a slot. */
+  late: boolean;
   /** How long its latest tasks ran: what tells whether it is given tasks ahead. */
   meanRunMs: number;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
@@ -63,8 +65,9 @@ export const UNKNOWN_RUN_MS = 1_000;
 /** The weight of the newest in the moving average. */
 const RUN_WEIGHT = 1 / 32;
 
-/** Notes how long a task ran. */
+/** Notes that a task ended, and how long it ran. */
 export function learnRun(worker: WorkerRecord, durationMs: number): void {
+  worker.late = false;
   worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
 }
 
@@ -116,6 +119,7 @@ export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boo
     worker.meanRunMs < SHORT_RUN_MS &&
     room(worker) > 0 &&
     !worker.alone &&
+    !worker.late &&
     !worker.keptFree &&
     stateReason(worker, loadLimitPercent) === null
   );
@@ -128,6 +132,9 @@ function unfitReason(worker: WorkerRecord, loadLimitPercent: number): string | n
   }
   if (worker.alone) {
     return 'it runs a flow alone, since the workers of its earlier attempts were lost';
+  }
+  if (worker.late) {
+    return 'it handed back a task for which it had no slot, and has ended none since';
   }
   if (freeSlots(worker) <= 0) {
     return `all its ${worker.registration.capacity.maxConcurrentFlows} slots are taken`;

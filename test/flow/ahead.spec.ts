@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { delayFlow, flow } from '../support/api-client.js';
+import { FakeWorker } from '../support/fake-worker.js';
 import { expectInvariants } from '../support/invariants.js';
 import { System } from '../support/system.js';
 
@@ -42,5 +43,31 @@ describe('tasks ahead', () => {
     await Promise.all(long.map((id) => system.api.post(`/orchestrator/executions/${id}/cancel`)));
     await Promise.all(long.map((id) => system.api.untilState(id, 'cancelled')));
     await expectInvariants(system, [...shown, ...long, ...behind], { states: ['completed', 'cancelled'] });
+  });
+
+  it('that a worker hands back twice, since it missed a confirm, are not taken from it the second time', async () => {
+    system = await System.start();
+    const fake = await FakeWorker.join(system, 'fake', 2);
+    const id = await system.api.submit(quick);
+    const { workerId, incarnation } = fake;
+    const handBack = (): Promise<void> => {
+      const reports = [{ executionId: id, attempt: 1, kind: 'handed_back' }];
+      const content = JSON.stringify({ workerId, incarnation, reports });
+      return fake.publish('flow.results', 'results', { type: 'task.reports', messageId: 'once', content });
+    };
+    const first = await fake.nextTask();
+    await handBack();
+    fake.ack(first);
+    const again = await fake.nextTask();
+    await handBack();
+    await fake.report({ executionId: id, attempt: 1, kind: 'completed', result: {} });
+    fake.ack(again);
+    const { attempt, attempts } = await system.api.untilEnded(id);
+    expect({ attempt, outcomes: attempts.map(({ outcome }: { outcome: string }) => outcome) }).toEqual({
+      attempt: 1,
+      outcomes: ['handed_back', 'completed'],
+    });
+    await expectInvariants(system, [id]);
+    await fake.close();
   });
 });

@@ -1,8 +1,9 @@
 import type { WorkerRecord } from '../worker-record.js';
 
 /**
- * The assignable workers of one group, kept in the order in which a strategy wants them. The pool adds a worker when
- * it becomes assignable, touches it when its ledger count changes, and removes it when it is full or away.
+ * Workers of one group, kept in the order in which a strategy wants them: those with free slots, or those that get tasks
+ * ahead. The pool adds a worker when it becomes one of them, touches it when its ledger count changes, and removes it when
+ * it is one no longer.
  */
 export interface Selection {
   readonly size: number;

@@ -218,6 +218,24 @@ describe('a worker whose tasks are short', () => {
     expect(pool.pick('log')).toBeNull();
   });
 
+  it.each(['an end', 'a heartbeat'])(
+    'gets nothing once it was late with one, until %s shows a free slot',
+    (by) => {
+      const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 2 });
+      pool.wasLate('a');
+      expect(pool.pick('log')).toBeNull();
+      const load = { ...heartbeat({ workerId: 'a' }).currentLoad, activeFlows: 2 };
+      pool.heartbeat(heartbeat({ workerId: 'a', currentLoad: load }));
+      expect(pool.pick('log')).toBeNull();
+      if (by === 'an end') {
+        pool.ran('a', 60_000);
+      } else {
+        pool.heartbeat(heartbeat({ workerId: 'a', currentLoad: { ...load, activeFlows: 1 } }));
+      }
+      expect(pool.pick('log')?.workerId).toBe('a');
+    },
+  );
+
   it('gets none ahead once it was late with one, until its tasks are short again', () => {
     const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: true });
     for (let task = 0; task < 200; task++) pool.ran('a', SHORT_MS);

@@ -1,5 +1,5 @@
 import { expect, it } from '@jest/globals';
-import { RecentKeys } from '../../../src/runtime/recent-keys.js';
+import { RecentKeys } from '../../../src/queue/recent-keys.js';
 
 it('remembers the last so many keys, and forgets the others by the time as many have come again', () => {
   const recent = new RecentKeys(3);
