@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Client } from 'pg';
 import type { Assignment, ExecutionStore } from '../../src/store/execution-store.js';
 import {
@@ -165,6 +165,21 @@ describe('the plans of statements that PostgreSQL keeps', () => {
     database = await TestDatabase.create();
   });
   afterAll(() => database.drop());
+
+  it('and are gone from a connection are made anew on another one: nothing is refused', async () => {
+    const store = database.store(1);
+    await store.open();
+    const queries = jest.spyOn(Client.prototype, 'query');
+    const before = await heldExecutions(store, 2);
+    const connection = queries.mock.contexts.at(-1) as Client;
+    queries.mockRestore();
+    await store.finish(before.map((task) => finished(task)));
+    await connection.query('deallocate all');
+    const after = await heldExecutions(store, 2);
+    expect((await store.finish(after.map((task) => finished(task)))).size).toBe(2);
+    await expect(connection.query('select 1')).rejects.toThrow(/closed|not queryable/);
+    await store.close();
+  });
 
   it('follow the table as it grows', async () => {
     const [walkers, crowd, rounds] = [2, 4_000, 400];

@@ -58,7 +58,7 @@ const batchOf = (tasks: unknown[], redelivered = false): FakeDelivery =>
   new FakeDelivery('flow.tasks', { tasks }, redelivered);
 
 /** A runner whose flows end when the test says so, and whose reports are confirmed at once. */
-function runnerWith(slots = 10) {
+function runnerWith(slots = 10, begun: (executionId: string) => void = () => undefined) {
   const reports: TaskReport[] = [];
   let told = (): void => undefined;
   let confirmed = Promise.resolve();
@@ -83,6 +83,7 @@ function runnerWith(slots = 10) {
     run: ({ executionId }, signal) =>
       new Promise((resolve) => {
         running.set(executionId, resolve);
+        begun(executionId);
         signal.addEventListener('abort', () => resolve({ kind: 'cancelled', timeline: [] }));
       }),
   });
@@ -93,6 +94,7 @@ function runnerWith(slots = 10) {
   return {
     runner,
     running,
+    reports,
     ends,
     /** From now on no end is confirmed, until the function that it answers is called. */
     hold: (): (() => void) => {
@@ -283,6 +285,21 @@ describe('a task that finds no slot', () => {
     await end('waits');
     expect(ends()).toEqual(['waits handed_back', 'runs completed', 'waits completed']);
     expect(again.settled).toEqual(['acked']);
+  });
+
+  it('is not counted in the duration of the one whose slot it gets, whatever it does as it begins', async () => {
+    const busyMs = 100;
+    const { receive, end, reports } = runnerWith(1, (executionId) => {
+      const endMs = performance.now() + (executionId === 'busy' ? busyMs : 0);
+      while (performance.now() < endMs);
+    });
+    receive(batchOf([taskOf('short'), taskOf('busy')]));
+    await end('short');
+    await end('busy');
+    const [short] = reports.filter(
+      ({ executionId, kind }) => executionId === 'short' && kind === 'completed',
+    );
+    expect(short!.durationMs).toBeLessThan(busyMs);
   });
 
   it('waits no longer than that, however often others before it got theirs', async () => {
