@@ -39,6 +39,8 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
   /** What the last failed connect said, without credentials. */
   lastError: string | null = null;
   private readonly manager: AmqpConnectionManager;
+  /** What amqplib itself found wrong with the open connection; its 'close' that follows does not say. */
+  private fault: string | null = null;
 
   constructor(private readonly options: BrokerLinkOptions) {
     super();
@@ -90,7 +92,9 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
   private up(): void {
     this.model = this.manager.connection ?? null;
     this.lastError = null;
+    this.fault = null;
     if (this.model) {
+      this.model.on('error', (error: Error) => (this.fault = error.message));
       this.options.logger.log(`${this.name}: connected`);
       this.emit('up', this.model);
     }
@@ -101,7 +105,7 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
       return;
     }
     this.model = null;
-    this.lastError = error?.message ?? 'the connection closed';
+    this.lastError = error?.message ?? this.fault ?? 'the connection closed';
     this.unblock();
     this.options.logger.warn(`${this.name}: connection lost (${this.lastError})`);
     this.emit('down');
