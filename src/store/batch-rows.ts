@@ -45,14 +45,21 @@ export interface Taken {
   ids: string[] | null;
 }
 
+/** Rows of a batch that one statement is given. */
+export interface Piece {
+  rows: readonly Row[];
+  /** For how many rows that statement is compiled: few texts are to serve all numbers. */
+  room: number;
+}
+
 /** How a statement that is compiled once is given the rows of a batch. */
 export interface BatchRows {
   /** The store's clock. */
   readonly now: RawBuilder<number>;
   /** What a statement that is compiled once begins with. */
   readonly mark: RawBuilder<unknown>;
-  /** For how many rows the statement is compiled that takes these: few texts are to serve all numbers. */
-  roomFor(rows: readonly Row[]): number;
+  /** How many statements the batch takes, and which rows go to each. */
+  piecesOf(rows: readonly Row[]): Piece[];
   /** The CTE `given` with the places of the rows. */
   given(shape: RowShape, room: number): RawBuilder<unknown>;
   /** Adds what belongs into such a place. */
@@ -64,7 +71,7 @@ export interface BatchRows {
 export const postgresBatch: BatchRows = {
   now: sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   mark: sql.raw(KEPT),
-  roomFor: (rows) => (rows.length > 1 ? Infinity : 1),
+  piecesOf: (rows) => [{ rows, room: rows.length > 1 ? Infinity : 1 }],
   // An array a column, in binary form: to unpack JSON costs the server up to 4 µs a row more, and to make it this process.
   given: (shape, room) =>
     room === 1
@@ -85,23 +92,35 @@ export const postgresBatch: BatchRows = {
 };
 
 /**
- * Up to so many rows go one parameter a value: to unpack them from JSON costs as much again as to insert them. A
- * statement for more would itself be large.
+ * A statement takes one parameter a value: to unpack rows from JSON costs as much again as to insert them. One for more
+ * rows than this would itself be large.
  */
-const MOST_VALUES = 512;
+const MOST_ROWS = 256;
 /**
- * A statement keeps its parameters until it runs again, which one for a rare size may never do: so many characters go as
- * JSON, for which there is one statement.
+ * A statement keeps its parameters until it runs again, which one for a rare size may never do. A row that is larger by
+ * itself goes as JSON, for which there is one statement.
  */
-const MOST_CHARACTERS = 1_048_576;
+const MOST_CHARACTERS = 524_288;
 
 export const sqliteBatch: BatchRows = {
   now: sql<number>`${new Place('now')}`,
   mark: sql``,
-  roomFor: (rows) =>
-    rows.length > MOST_VALUES || charactersIn(rows) > MOST_CHARACTERS
-      ? Infinity
-      : 2 ** Math.ceil(Math.log2(rows.length)),
+  piecesOf: (rows) => {
+    const pieces: Piece[] = [];
+    let start = 0;
+    let characters = 0;
+    rows.forEach((row, index) => {
+      const more = charactersIn(row);
+      if (index - start === MOST_ROWS || (index > start && characters + more > MOST_CHARACTERS)) {
+        pieces.push(pieceOf(rows.slice(start, index), characters));
+        start = index;
+        characters = 0;
+      }
+      characters += more;
+    });
+    pieces.push(pieceOf(start === 0 ? rows : rows.slice(start), characters));
+    return pieces;
+  },
   given: (shape, room) =>
     room === Infinity
       ? sql`given as (select ${shape.sqlite} from json_each(${GIVEN}))`
@@ -125,13 +144,16 @@ function placesOf(
   return columns.map((name) => write(new GivenPlace(name), sql.id(name), sql.raw(types[name]!)));
 }
 
-function charactersIn(rows: readonly Row[]): number {
+function pieceOf(rows: readonly Row[], characters: number): Piece {
+  return { rows, room: characters > MOST_CHARACTERS ? Infinity : 2 ** Math.ceil(Math.log2(rows.length)) };
+}
+
+function charactersIn(row: Row): number {
   let characters = 0;
-  for (const row of rows)
-    for (const column in row) {
-      const value = row[column];
-      if (typeof value === 'string') characters += value.length;
-    }
+  for (const column in row) {
+    const value = row[column];
+    if (typeof value === 'string') characters += value.length;
+  }
   return characters;
 }
 

@@ -1,5 +1,5 @@
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
-import { GivenPlace, Place, type Row, type RowShape, type Taken } from './batch-rows.js';
+import { GivenPlace, type Piece, Place, type Row, type RowShape, type Taken } from './batch-rows.js';
 import { inOrder, type Keyed } from './rows.js';
 import type { Executor, StoreSession } from './store-session.js';
 
@@ -13,17 +13,19 @@ export interface BatchWrite {
 /** What is given at the other places of a statement. */
 export type Values = Record<string, string | number>;
 
-/** A query that answers `Taken`. */
-export interface TakingQuery extends CompiledQuery<Taken> {
-  /** How many rows it is given. */
-  readonly count: number;
+/** The statements of one batch: all of them take effect, or none. */
+export interface BatchQuery<R> extends CompiledQuery<R> {
+  /** Those after the first, for the rows that did not go into it. */
+  readonly rest: readonly CompiledQuery<R>[];
+  /** Of one that answers `Taken`: how many rows they are given. */
+  readonly count: number | null;
 }
 
 /** What a statement answers: nothing, `Taken`, or columns of each execution that it took. */
 type Form = 'run' | 'take' | RawBuilder<unknown>;
 
 /**
- * One conditional statement for a whole batch. To make its text costs this process more than all else it does for one
+ * One conditional statement for a whole batch, or a few. To make its text costs this process more than all else it does for one
  * row, so that is done once for each size and form.
  */
 export class BatchStatement<Item extends Keyed> {
@@ -39,17 +41,16 @@ export class BatchStatement<Item extends Keyed> {
   /** For one who need not know what it took. */
   async run(items: readonly Item[], values: Values = {}): Promise<void> {
     if (items.length === 0) return;
-    await this.session.run((db) => db.executeQuery(this.query(db, 'run', this.inOrder(items), values)));
+    await this.session.run((db) => db.executeQuery(this.query(db, 'run', items, values)));
   }
 
   /** @returns the ids of those it took; null = of all */
   async take(items: readonly Item[], values: Values = {}, trx?: Executor): Promise<Set<string> | null> {
     if (items.length === 0) return null;
-    const given = this.inOrder(items);
     const takeIn = async (db: Executor): Promise<Set<string> | null> => {
-      const query: TakingQuery = { ...this.query(db, 'take', given, values), count: given.length };
+      const query = this.query(db, 'take', items, values);
       const [answer] = (await db.executeQuery<Taken>(query)).rows;
-      return answer?.taken === given.length ? null : new Set(answer?.ids);
+      return answer?.taken === query.count ? null : new Set(answer?.ids);
     };
     return trx === undefined ? this.session.run(takeIn) : takeIn(trx);
   }
@@ -57,22 +58,22 @@ export class BatchStatement<Item extends Keyed> {
   /** @returns these columns of each execution it took */
   async read<T>(items: readonly Item[], returning: RawBuilder<T>, values: Values = {}): Promise<T[]> {
     if (items.length === 0) return [];
-    const given = this.inOrder(items);
     return this.session.run(
-      async (db) => (await db.executeQuery(this.query<T>(db, returning, given, values))).rows,
+      async (db) => (await db.executeQuery<T>(this.query(db, returning, items, values))).rows,
     );
   }
 
-  private inOrder(items: readonly Item[]): readonly Item[] {
-    return inOrder(items, this.session.dialect.isShared);
+  private query<R>(db: Executor, form: Form, items: readonly Item[], values: Values): BatchQuery<R> {
+    const { batch, isShared } = this.session.dialect;
+    const rows = inOrder(items, isShared).map(this.toRow);
+    const given: Values = { ...values, now: Date.now(), count: rows.length };
+    const [first, ...rest] = batch.piecesOf(rows).map((piece) => this.queryOf<R>(db, form, piece, given));
+    return { ...first!, rest, count: form === 'take' ? rows.length : null };
   }
 
-  private query<R>(db: Executor, form: Form, items: readonly Item[], values: Values): CompiledQuery<R> {
+  private queryOf<R>(db: Executor, form: Form, { rows, room }: Piece, given: Values): CompiledQuery<R> {
     const { batch } = this.session.dialect;
-    const rows = items.map(this.toRow);
-    const room = batch.roomFor(rows);
     const compiled = this.compile(db, form, room);
-    const given: Values = { ...values, now: Date.now(), count: items.length };
     const parameters: unknown[] = [];
     for (const parameter of compiled.parameters) {
       if (parameter instanceof GivenPlace) batch.give(parameters, parameter, this.shape, rows, room);

@@ -10,12 +10,12 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import type { Backend } from './backend.js';
-import type { TakingQuery } from './batch-statement.js';
+import type { BatchQuery } from './batch-statement.js';
 import { sqlite } from './dialect.js';
 import { type ErrorKind, errorCode } from './errors.js';
 import type { StoreDatabase } from './schema.js';
 import { SqliteClient } from './sqlite-client.js';
-import { BEGIN } from './sqlite-file.js';
+import { BEGIN, COMMIT, ROLLBACK } from './sqlite-file.js';
 
 /**
  * Opens the embedded database for this process alone.
@@ -66,7 +66,7 @@ class SqliteDriver implements Driver {
     }
     this.transaction = new Promise((resolve) => this.ends.set(connection, resolve));
     try {
-      await this.client.execute(BEGIN, []);
+      await this.client.execute([BEGIN]);
     } catch (error) {
       this.endTransaction(connection);
       throw error;
@@ -74,13 +74,13 @@ class SqliteDriver implements Driver {
   }
 
   async commitTransaction(connection: DatabaseConnection): Promise<void> {
-    await this.client.execute('commit', []);
+    await this.client.execute([COMMIT]);
     this.endTransaction(connection);
   }
 
   async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     // It fails where the database has rolled back by itself, as it does on a full disk: what counts is that first error.
-    await this.client.execute('rollback', []).catch(() => undefined);
+    await this.client.execute([ROLLBACK]).catch(() => undefined);
     this.endTransaction(connection);
   }
 
@@ -92,13 +92,15 @@ class SqliteDriver implements Driver {
 
   private async execute<R>(
     connection: DatabaseConnection,
-    query: CompiledQuery | TakingQuery,
+    query: CompiledQuery | BatchQuery<unknown>,
   ): Promise<QueryResult<R>> {
     while (this.transaction !== null && !this.ends.has(connection)) {
       await this.transaction;
     }
-    const which = 'count' in query ? { count: query.count, returning: RETURNING } : null;
-    const { rows, changes } = await this.client.execute(query.sql, query.parameters, which);
+    const [rest, count] = 'rest' in query ? [query.rest, query.count] : [[], null];
+    const statements = [query, ...rest].map(({ sql: text, parameters }) => ({ text, parameters }));
+    const which = count === null ? null : { count, returning: RETURNING };
+    const { rows, changes } = await this.client.execute(statements, which);
     return { rows: rows as R[], numAffectedRows: BigInt(changes) };
   }
 

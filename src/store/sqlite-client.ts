@@ -1,13 +1,12 @@
 import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { StoreInUseError, StoreSetupError } from './errors.js';
-import type { SqliteAnswer, Which } from './sqlite-file.js';
+import type { SqliteAnswer, SqliteStatement, Which } from './sqlite-file.js';
 
-/** `text` null = close. */
 export interface SqliteRequest {
   id: number;
-  text: string | null;
-  parameters: readonly unknown[];
+  /** All of them take effect, or none. Null = close. */
+  statements: readonly SqliteStatement[] | null;
   /** Set for the write of a batch that is to say which rows it took. */
   which: Which | null;
 }
@@ -51,26 +50,22 @@ export class SqliteClient {
   }
 
   /** @throws Error with the `code` that SQLite gave */
-  execute(text: string, parameters: readonly unknown[], which: Which | null = null): Promise<SqliteAnswer> {
-    return this.request(text, parameters, which);
+  execute(statements: readonly SqliteStatement[], which: Which | null = null): Promise<SqliteAnswer> {
+    return this.request(statements, which);
   }
 
   /** Writes everything into the file and gives its lock back. */
   async close(): Promise<void> {
     if (!this.hasEnded) {
       // It is answered only if it fails.
-      const failed = this.request(null, [], null).then(() => undefined);
+      const failed = this.request(null, null).then(() => undefined);
       await Promise.race([this.ended, failed]);
       failed.catch(() => undefined);
     }
     await this.ended;
   }
 
-  private request(
-    text: string | null,
-    parameters: readonly unknown[],
-    which: Which | null,
-  ): Promise<SqliteAnswer> {
+  private request(statements: SqliteRequest['statements'], which: Which | null): Promise<SqliteAnswer> {
     return new Promise((resolve, reject) => {
       if (this.hasEnded) {
         reject(gone('the thread of the database has ended'));
@@ -79,7 +74,7 @@ export class SqliteClient {
       const id = ++this.requests;
       this.waiting.set(id, { resolve, reject });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-      this.thread.postMessage({ id, text, parameters, which } satisfies SqliteRequest);
+      this.thread.postMessage({ id, statements, which } satisfies SqliteRequest);
     });
   }
 

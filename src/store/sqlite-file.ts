@@ -9,12 +9,24 @@ const OPEN_TIMEOUT_MS = 2_000;
 /** Statements kept prepared: the store has about fifty, lists vary, and a write of batches has one for each size. */
 const PREPARED_LIMIT = 300;
 
-/** How a transaction begins. */
-export const BEGIN = 'begin immediate';
+export interface SqliteStatement {
+  text: string;
+  parameters: readonly unknown[];
+}
+
+const bare = (text: string): SqliteStatement => ({ text, parameters: [] });
+
+export const BEGIN = bare('begin immediate');
+export const COMMIT = bare('commit');
+export const ROLLBACK = bare('rollback');
+/** Around what has to take effect as a whole within a transaction that goes on if it fails. */
+export const SAVEPOINT = bare('savepoint batch');
+export const RELEASE = bare('release batch');
+export const ROLLBACK_TO = bare('rollback to batch');
 
 type Statement = ReturnType<Database.Database['prepare']>;
 
-/** How a write of a batch is asked which rows it took: it is one row, `Taken`, that answers. */
+/** How the write of a batch is asked which rows it took: it is one row, `Taken`, that answers. */
 export interface Which {
   /** How many rows the batch has. */
   count: number;
@@ -44,7 +56,7 @@ export class SqliteFile {
     return this.database.inTransaction;
   }
 
-  execute(text: string, parameters: readonly unknown[]): SqliteAnswer {
+  execute({ text, parameters }: SqliteStatement): SqliteAnswer {
     const { statement, answersRows } = this.prepare(text);
     if (answersRows) {
       return { rows: statement.all(parameters), changes: 0 };
@@ -52,18 +64,30 @@ export class SqliteFile {
     return { rows: [], changes: Number(statement.run(parameters).changes) };
   }
 
+  /** One after the other. @returns what they answered together */
+  executeAll(statements: readonly SqliteStatement[]): SqliteAnswer {
+    const answers = statements.map((statement) => this.execute(statement));
+    return answers.length === 1
+      ? answers[0]!
+      : {
+          rows: answers.flatMap(({ rows }) => rows),
+          changes: answers.reduce((sum, { changes }) => sum + changes, 0),
+        };
+  }
+
   /**
-   * Runs a write of a batch. Nearly always it takes all rows, which their number says: to have their ids answered as
+   * Runs the write of a batch. Nearly always it takes all rows, which their number says: to have their ids answered as
    * well would cost as much again as the statement.
    * @returns null if it took some and not others: it has to be undone and done again with `takeAsking`
    */
-  take(text: string, parameters: readonly unknown[], { count }: Which): SqliteAnswer | null {
-    const { changes } = this.execute(text, parameters);
+  take(statements: readonly SqliteStatement[], { count }: Which): SqliteAnswer | null {
+    const { changes } = this.executeAll(statements);
     return changes === 0 || changes === count ? taken(changes, null) : null;
   }
 
-  takeAsking(text: string, parameters: readonly unknown[], { returning }: Which): SqliteAnswer {
-    const { rows } = this.execute(`${text} ${returning}`, parameters);
+  takeAsking(statements: readonly SqliteStatement[], { returning }: Which): SqliteAnswer {
+    const asking = statements.map(({ text, parameters }) => ({ text: `${text} ${returning}`, parameters }));
+    const { rows } = this.executeAll(asking);
     return taken(
       rows.length,
       rows.map((row) => (row as { id: string }).id),

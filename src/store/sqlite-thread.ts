@@ -1,11 +1,20 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorCode, errorText, StoreInUseError } from './errors.js';
 import type { SqliteReply, SqliteRequest } from './sqlite-client.js';
-import { BEGIN, type SqliteAnswer, SqliteFile } from './sqlite-file.js';
+import {
+  BEGIN,
+  COMMIT,
+  RELEASE,
+  ROLLBACK,
+  ROLLBACK_TO,
+  SAVEPOINT,
+  type SqliteAnswer,
+  SqliteFile,
+} from './sqlite-file.js';
 
 /**
  * The thread that has the embedded database: a commit waits for the disk, and here nobody waits with it. Requests are
- * done in the order in which they come. Statements that have gathered behind one another share one commit, so that the
+ * done in the order in which they come. Those that have gathered behind one another share one commit, so that the
  * disk is waited for once; each is answered only when that has come back, and fails alone. Where a batch among them was
  * taken in part, they are all undone and done again, and it is asked which rows: nobody has seen anything of it yet.
  */
@@ -35,10 +44,10 @@ function serve(db: SqliteFile, request: SqliteRequest): void {
     requests.push(next);
   }
   while (requests.length > 0) {
-    // Within a transaction of the caller's own, every statement is part of that.
+    // Within a transaction of the caller's own, every request is part of that.
     const joinable = db.isInTransaction ? 0 : requests.findIndex(standsAlone);
     const group = requests.splice(0, joinable < 0 ? requests.length : Math.max(1, joinable));
-    if (group.length === 1 && !mayBeUndone(db, group[0]!)) {
+    if (group.length === 1 && !needsTransaction(db, group[0]!)) {
       alone(db, group[0]!);
     } else {
       together(db, group);
@@ -51,18 +60,22 @@ function received(): SqliteRequest | undefined {
 }
 
 /** The beginning of a transaction, or the end of everything. */
-function standsAlone({ text }: SqliteRequest): boolean {
-  return text === null || text === BEGIN;
+function standsAlone({ statements }: SqliteRequest): boolean {
+  return statements === null || statements[0]!.text === BEGIN.text;
 }
 
-/** A batch of which some rows may be taken and others not. Within a transaction of the caller's own nothing is undone. */
-function mayBeUndone(db: SqliteFile, { which }: SqliteRequest): boolean {
-  return which !== null && which.count > 1 && !db.isInTransaction;
+/**
+ * Several statements, or a batch of which some rows may be taken and others not. Within a transaction of the caller's own
+ * nothing is undone but by him.
+ */
+function needsTransaction(db: SqliteFile, { statements, which }: SqliteRequest): boolean {
+  const isBatch = which !== null && which.count > 1;
+  return (isBatch || (statements?.length ?? 0) > 1) && !db.isInTransaction;
 }
 
 function alone(db: SqliteFile, request: SqliteRequest): void {
   try {
-    if (request.text === null) {
+    if (request.statements === null) {
       db.close();
       port.close();
     } else {
@@ -79,7 +92,7 @@ function together(db: SqliteFile, requests: SqliteRequest[]): void {
     replies.forEach(reply);
   } catch (error) {
     if (db.isInTransaction) {
-      db.execute('rollback', []);
+      db.execute(ROLLBACK);
     }
     requests.forEach(({ id }) => reply({ id, error: describe(error) }));
   }
@@ -87,30 +100,35 @@ function together(db: SqliteFile, requests: SqliteRequest[]): void {
 
 /** @returns null if all is undone, since a batch that was not asked was taken in part */
 function commit(db: SqliteFile, requests: SqliteRequest[], isAsking: boolean): SqliteReply[] | null {
-  db.execute(BEGIN, []);
+  db.execute(BEGIN);
   const replies: SqliteReply[] = [];
   for (const request of requests) {
     const done = attempt(db, request, isAsking);
     if (done === null) {
-      db.execute('rollback', []);
+      db.execute(ROLLBACK);
       return null;
     }
     replies.push(done);
   }
-  db.execute('commit', []);
+  db.execute(COMMIT);
   return replies;
 }
 
-/** @throws if not only the statement has failed: some errors end the whole transaction */
+/** @throws if not only the request has failed: some errors end the whole transaction */
 function attempt(db: SqliteFile, request: SqliteRequest, isAsking: boolean): SqliteReply | null {
-  const { id } = request;
+  const { id, statements } = request;
+  // A single statement that fails undoes itself.
+  const isSeveral = statements!.length > 1;
   try {
+    if (isSeveral) db.execute(SAVEPOINT);
     const answer = execute(db, request, isAsking);
+    if (isSeveral) db.execute(RELEASE);
     return answer && { id, answer };
   } catch (error) {
     if (!db.isInTransaction) {
       throw error;
     }
+    if (isSeveral) db.execute(ROLLBACK_TO);
     return { id, error: describe(error) };
   }
 }
@@ -118,13 +136,11 @@ function attempt(db: SqliteFile, request: SqliteRequest, isAsking: boolean): Sql
 /** @param isAsking whether a batch is asked which rows it took; if not, null comes where that has to be known */
 function execute(
   db: SqliteFile,
-  { text, parameters, which }: SqliteRequest,
+  { statements, which }: SqliteRequest,
   isAsking: boolean,
 ): SqliteAnswer | null {
-  if (which === null) return db.execute(text!, parameters);
-  return isAsking && which.count > 1
-    ? db.takeAsking(text!, parameters, which)
-    : db.take(text!, parameters, which);
+  if (which === null) return db.executeAll(statements!);
+  return isAsking && which.count > 1 ? db.takeAsking(statements!, which) : db.take(statements!, which);
 }
 
 function reply(message: SqliteReply): void {

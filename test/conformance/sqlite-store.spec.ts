@@ -141,33 +141,39 @@ describe('the SQLite store', () => {
 
   it('does a group of writes again, as a whole, when a batch in it is taken in part, and says which rows', async () => {
     const client = await SqliteClient.open(file);
-    const none: unknown[] = [];
-    await client.execute('create table notes (id integer primary key, times integer)', none);
-    await client.execute('create table counts (n integer)', none);
-    await client.execute('insert into counts values (0)', none);
-    const insert = (...ids: number[]): Promise<unknown> =>
+    const execute = (text: string): ReturnType<SqliteClient['execute']> =>
+      client.execute([{ text, parameters: [] }]);
+    await execute('create table notes (id integer primary key, times integer)');
+    await execute('create table counts (n integer)');
+    await execute('insert into counts values (0)');
+    const insert = (...pieces: number[][]): Promise<unknown> =>
       client
         .execute(
-          `insert into notes select value, 1 from json_each(?) where true on conflict do nothing`,
-          [JSON.stringify(ids)],
-          { count: ids.length, returning: 'returning id' },
+          pieces.map((ids) => ({
+            text: `insert into notes select value, 1 from json_each(?) where true on conflict do nothing`,
+            parameters: [JSON.stringify(ids)],
+          })),
+          { count: pieces.flat().length, returning: 'returning id' },
         )
-        .then(({ rows }) => rows[0]);
-    const add = (): Promise<number> =>
-      client.execute('update counts set n = n + 1', none).then(({ changes }) => changes);
+        .then(
+          ({ rows }) => rows[0],
+          (error: unknown) => errorCode(error),
+        );
+    const add = (): Promise<number> => execute('update counts set n = n + 1').then(({ changes }) => changes);
     // Those behind it gather while it is busy, and share a commit.
-    const busy = client.execute(
+    const busy = execute(
       'with recursive up(n) as (select 1 union all select n + 1 from up where n < 300000) select max(n) from up',
-      none,
     );
     const answers = await Promise.all([
-      insert(1, 2, 3),
+      insert([1, 2, 3]),
       add(),
-      insert(3, 4, 5),
-      client.execute('insert into notes values (1, 1)', none).catch((error: unknown) => errorCode(error)),
-      insert(1, 2),
-      insert(2),
-      insert(6),
+      insert([3, 4, 5]),
+      execute('insert into notes values (1, 1)').catch((error: unknown) => errorCode(error)),
+      insert([1, 2]),
+      insert([2]),
+      insert([6]),
+      insert([6, 7], [8, 1]),
+      insert([9], ['no number' as unknown as number]),
       add(),
     ]);
     await busy;
@@ -179,20 +185,24 @@ describe('the SQLite store', () => {
       { taken: 0, ids: expect.anything() },
       { taken: 0, ids: null },
       { taken: 1, ids: null },
+      { taken: 2, ids: [7, 8] },
+      'SQLITE_MISMATCH',
       1,
     ]);
-    const { rows } = await client.execute(
-      'select group_concat(id) as ids, (select n from counts) as n from notes',
-      none,
-    );
-    expect(rows).toEqual([{ ids: '1,2,3,4,5,6', n: 2 }]);
+    const { rows } = await execute('select group_concat(id) as ids, (select n from counts) as n from notes');
+    expect(rows).toEqual([{ ids: '1,2,3,4,5,6,7,8', n: 2 }]);
 
     // A caller's own transaction is not undone: it is asked at once.
-    await client.execute('begin immediate', none);
+    await execute('begin immediate');
     expect(await add()).toBe(1);
-    expect(await insert(6, 7)).toEqual({ taken: 1, ids: [7] });
-    await client.execute('commit', none);
-    expect((await client.execute('select n from counts', none)).rows).toEqual([{ n: 3 }]);
+    expect(await insert([8, 9])).toEqual({ taken: 1, ids: [9] });
+    await execute('commit');
+    expect((await execute('select n from counts')).rows).toEqual([{ n: 3 }]);
+
+    // By itself, too, what is given as one takes effect as one.
+    expect(await insert([10], ['no number' as unknown as number])).toBe('SQLITE_MISMATCH');
+    expect(await insert([10, 11], [12])).toEqual({ taken: 3, ids: null });
+    expect((await execute('select max(id) as id from notes')).rows).toEqual([{ id: 12 }]);
     await client.close();
   });
 
@@ -240,7 +250,7 @@ describe('the SQLite store', () => {
     await store.open();
     const statements = jest.spyOn(SqliteClient.prototype, 'execute');
     expect(await store.held()).toHaveLength(1);
-    const batches = [1, 20, 200, 400, 600].map((size) => held.slice(0, size));
+    const batches = [1, 20, 200, 256, 600].map((size) => held.slice(0, size));
     await Promise.all([
       ...batches.flatMap((batch) => [
         store.accept(batch.map(({ executionId }) => newExecution({ executionId }))),
@@ -266,7 +276,7 @@ describe('the SQLite store', () => {
       store.expire(10),
       store.requeueMissing(1_000, []),
     ]);
-    const asked = new Set(statements.mock.calls.map(([text]) => text));
+    const asked = new Set(statements.mock.calls.flatMap(([given]) => given.map(({ text }) => text)));
     statements.mockRestore();
     await store.close();
     expect(asked.size).toBeGreaterThanOrEqual(10);
@@ -295,7 +305,7 @@ describe('the SQLite store', () => {
     await store.open();
     const statements = jest.spyOn(SqliteClient.prototype, 'execute');
     for (const { filter } of INDEXES_OF_LISTS) await store.list(filter, 10);
-    const asked = statements.mock.calls.map(([text]) => text);
+    const asked = statements.mock.calls.flatMap(([given]) => given.map(({ text }) => text));
     statements.mockRestore();
     await store.close();
 

@@ -221,6 +221,7 @@ export function describeWorkerDriver(name: string, newAdapter: () => WorkerDrive
 
     describe('workers that end by themselves', () => {
       it('are brought back by the rounds that follow, and told of', async () => {
+        const begunAt = Date.now();
         const [first] = await running(2);
         await adapter.crash(first!.workerId);
         if (adapter.seesCrashes) {
@@ -230,7 +231,9 @@ export function describeWorkerDriver(name: string, newAdapter: () => WorkerDrive
             workerClass: general.name,
             retiring: false,
           });
-          expect(exit.livedMs).toBeGreaterThan(0);
+          // One that stands in for a worker may be ended within the millisecond of its start.
+          expect(exit.livedMs).toBeGreaterThanOrEqual(0);
+          expect(exit.livedMs).toBeLessThanOrEqual(Date.now() - begunAt);
         }
         await running(2);
         if (adapter.knowsInstances) {

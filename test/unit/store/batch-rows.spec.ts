@@ -4,18 +4,28 @@ import { postgresBatch, sqliteBatch } from '../../../src/store/batch-rows.js';
 const rows = (count: number, text = ''): { execution_id: string; result: string }[] =>
   Array.from({ length: count }, (_, index) => ({ execution_id: `id-${index}`, result: text }));
 
-describe('the room of a batch', () => {
-  it('is the next power of two on SQLite, and beyond 512 rows one for all', () => {
-    const rooms = [1, 2, 3, 5, 64, 65, 512, 513, 5_000].map((count) => sqliteBatch.roomFor(rows(count)));
-    expect(rooms).toEqual([1, 2, 4, 8, 64, 128, 512, Infinity, Infinity]);
+const roomsOf = (given: ReturnType<typeof rows>): number[] =>
+  sqliteBatch.piecesOf(given).map(({ room }) => room);
+
+describe('the pieces of a batch', () => {
+  it('have room for the next power of two on SQLite, and for 256 rows at most', () => {
+    const rooms = [1, 2, 3, 5, 64, 65, 256, 257, 600].map((count) => roomsOf(rows(count)));
+    expect(rooms).toEqual([[1], [2], [4], [8], [64], [128], [256], [256, 1], [256, 256, 128]]);
   });
 
-  it('is one for all where texts are large: each other statement on SQLite would keep its last ones', () => {
-    expect(sqliteBatch.roomFor(rows(4, 'x'.repeat(200_000)))).toBe(4);
-    expect(sqliteBatch.roomFor(rows(4, 'x'.repeat(300_000)))).toBe(Infinity);
+  it('have all rows, in order', () => {
+    const all = [...rows(300), ...rows(5, 'x'.repeat(200_000))];
+    expect(sqliteBatch.piecesOf(all).flatMap((piece) => piece.rows)).toEqual(all);
   });
 
-  it('is one for a single row and one for several on PostgreSQL', () => {
-    expect([1, 2, 700].map((count) => postgresBatch.roomFor(rows(count)))).toEqual([1, Infinity, Infinity]);
+  it('are smaller where texts are large: each other statement on SQLite would keep its last ones', () => {
+    expect(roomsOf(rows(4, 'x'.repeat(100_000)))).toEqual([4]);
+    expect(roomsOf(rows(4, 'x'.repeat(200_000)))).toEqual([2, 2]);
+    expect(roomsOf(rows(2, 'x'.repeat(600_000)))).toEqual([Infinity, Infinity]);
+  });
+
+  it('are one on PostgreSQL, with room for a single row or for any number', () => {
+    const rooms = [1, 2, 700].map((count) => postgresBatch.piecesOf(rows(count)).map(({ room }) => room));
+    expect(rooms).toEqual([[1], [Infinity], [Infinity]]);
   });
 });
