@@ -6,6 +6,7 @@ import type { Consumer, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import { CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE } from '../queue/contracts/control.js';
 import {
+  MOST_AHEAD,
   GOODBYE_TYPE,
   HEARTBEAT_TYPE,
   REGISTRATION_TYPE,
@@ -24,7 +25,7 @@ import { Outbox } from './outbox.js';
 import { TaskRunner } from './task-runner.js';
 import { type Vitals, VitalsMeter } from './vitals.js';
 
-/** Room beyond the slots and what is ahead of them, so that control messages pass the tasks. */
+/** Places beyond the slots and what is ahead of them, so that control messages pass the tasks. */
 const CONTROL_PREFETCH = 16;
 const JOIN_RETRY_MS = 1_000;
 const ID_TAKEN_RETRY_MS = 3_000;
@@ -125,7 +126,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
     }
     this.consumer = this.messaging.consume({
       queue: this.names.workerQueue(this.config.workerId),
-      prefetch: 2 * this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
+      prefetch: (1 + MOST_AHEAD) * this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
       purpose: 'task consumer',
       onDelivery: (delivery) => this.receive(delivery),
       onConsuming: () =>

@@ -1,4 +1,9 @@
-import type { WorkerLoad, WorkerRegistrationMessage, WorkerStatus } from '../queue/contracts/fleet.js';
+import {
+  MOST_AHEAD,
+  type WorkerLoad,
+  type WorkerRegistrationMessage,
+  type WorkerStatus,
+} from '../queue/contracts/fleet.js';
 
 /** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
 export type Lifecycle = 'joining' | 'ready' | 'draining' | 'gone';
@@ -58,8 +63,11 @@ export function signatureOf(nodeTypes: string[]): string {
   return [...new Set(nodeTypes)].toSorted().join(',');
 }
 
-/** Below this a task is short: handing the next one over takes longer than to run it. */
-const SHORT_RUN_MS = 25;
+/**
+ * A slot's way round, from one task to the next over the orchestrator, under load: what a slot is given ahead is to keep it
+ * busy so long, and not much longer. A task that takes as long or longer by itself is not short.
+ */
+const ROUND_MS = 25;
 /** What a worker counts for that nobody knows yet. It takes some 120 short tasks to come down from there. */
 export const UNKNOWN_RUN_MS = 1_000;
 /** The weight of the newest in the moving average. */
@@ -78,7 +86,13 @@ export function freeSlots(worker: WorkerRecord): number {
 /** How many more it may be given: its free slots or, once these are taken, what it may have ahead. */
 export function room(worker: WorkerRecord): number {
   const free = freeSlots(worker);
-  return free > 0 ? free : free + worker.registration.capacity.maxConcurrentFlows;
+  const ahead = worker.registration.capacity.maxConcurrentFlows * aheadOfSlot(worker);
+  return free > 0 ? free : Math.max(0, free + ahead);
+}
+
+/** How many short tasks it may have ahead of each slot. */
+function aheadOfSlot({ meanRunMs }: WorkerRecord): number {
+  return Math.min(MOST_AHEAD, Math.floor(ROUND_MS / meanRunMs));
 }
 
 /** max(flows held / slots, active nodes / node limit), 0..1. Slots by the ledger: a heartbeat may be 15 s old. */
@@ -116,7 +130,6 @@ export function canBeKeptFree(worker: WorkerRecord, loadLimitPercent: number): b
 export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boolean {
   return (
     worker.registration.takesAhead === true &&
-    worker.meanRunMs < SHORT_RUN_MS &&
     room(worker) > 0 &&
     !worker.alone &&
     !worker.late &&

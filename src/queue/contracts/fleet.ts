@@ -14,6 +14,9 @@ export interface WorkerCapacity {
 export const WORKER_STATUSES = ['healthy', 'degraded', 'critical'] as const;
 export type WorkerStatus = (typeof WORKER_STATUSES)[number];
 
+/** How many tasks for each of its slots a worker is given ahead at most. */
+export const MOST_AHEAD = 5;
+
 /** Sent at start, after every reconnect, and whenever an orchestrator asks (`worker.register`). */
 export interface WorkerRegistrationMessage {
   workerId: string;
@@ -29,8 +32,8 @@ export interface WorkerRegistrationMessage {
   /** It takes `flow.tasks`, several tasks in one message; default false. */
   takesBatches?: boolean;
   /**
-   * While its tasks are short it takes up to as many more as it has slots, begins them as slots become free, and hands
-   * back what has waited for long; default false.
+   * While its tasks are short it takes more than it has slots, up to `MOST_AHEAD` times as many, begins them as slots become
+   * free, and hands back what has waited for long; default false.
    */
   takesAhead?: boolean;
   /** The class it belongs to (`WORKER_CLASSES`); default the first. */

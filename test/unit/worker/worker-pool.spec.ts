@@ -158,7 +158,7 @@ describe('a worker whose tasks are short', () => {
       { workerId: 'a', slots: 2, takesAhead },
       { workerId: 'b', slots: 2, takesAhead },
     );
-    for (let task = 0; task < 200; task++) {
+    for (let task = 0; task < 500; task++) {
       pool.ran('a', runMs);
       pool.ran('b', runMs);
     }
@@ -171,17 +171,37 @@ describe('a worker whose tasks are short', () => {
     ['weighted', (): Strategy => new Weighted()],
   ] as const;
 
-  it.each(strategies)(
-    'is given as many ahead as it has slots, when no other has one free (%s)',
-    (_, create) => {
-      const pool = pairOf(create(), SHORT_MS);
-      expect(pool.classState('log')).toBe('free');
-      expect(assign(pool, 5, 'log').toSorted()).toEqual(['a', 'a', 'b', 'b', null]);
-      expect(pool.classState('log')).toBe('full');
-      pool.release('log-0', 1);
-      expect(pool.pick('log')).not.toBeNull();
-    },
-  );
+  it.each(strategies)('is given five a slot ahead, when no other worker has one free (%s)', (_, create) => {
+    const pool = pairOf(create(), SHORT_MS);
+    expect(pool.classState('log')).toBe('free');
+    const given = [...Array<string>(10).fill('a'), ...Array<string>(10).fill('b')];
+    expect(assign(pool, 21, 'log').toSorted()).toEqual([...given, null]);
+    expect(pool.classState('log')).toBe('full');
+    pool.release('log-0', 1);
+    expect(pool.pick('log')).not.toBeNull();
+  });
+
+  it.each([
+    [4, 5],
+    [6, 4],
+    [12, 2],
+    [24, 1],
+    [26, 0],
+  ])('of %d ms is given %d a slot ahead: what takes its slots 25 ms', (runMs, ahead) => {
+    const pool = pairOf(new LeastBusy(seededRandom(1)), runMs);
+    const given = assign(pool, 30, 'log').filter((workerId) => workerId !== null);
+    expect(given).toHaveLength(2 * 2 * ahead);
+  });
+
+  it('gets no more ahead when its tasks have become longer meanwhile', () => {
+    const pool = pairOf(new Weighted(), SHORT_MS);
+    const given = assign(pool, 10, 'log');
+    for (const workerId of ['a', 'b']) {
+      for (let task = 0; task < 100; task++) pool.ran(workerId, 20);
+      pool.release(`log-${given.indexOf(workerId)}`, 1);
+    }
+    expect(pool.pick('log')).toBeNull();
+  });
 
   it.each(strategies)(
     'gets none ahead while another that can run the task has a free slot (%s)',
