@@ -1,6 +1,6 @@
 /** Throughput: submitted in batches of 1,000, to the last recorded result. */
 import { alternate } from '../alternate.mjs';
-import { perSecond, rowsOf, timed, warmUpOf } from './measure.mjs';
+import { perSecond, rowsOf, timed } from './measure.mjs';
 
 const FIGURE = 'tasks/s';
 
@@ -13,7 +13,7 @@ export const batch = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(warmUpOf(flows) * pace)),
+      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(flows * pace)),
       turn: async (contestant, pace) => {
         const count = Math.ceil(flows * pace);
         return perSecond(count, await timed(() => contestant.runBatch(count)));

@@ -1,6 +1,6 @@
 /** Flows of three nodes, one after the other; for BullMQ, a job with a child with a child. */
 import { alternate } from '../alternate.mjs';
-import { perSecond, rowsOf, timed, warmUpOf } from './measure.mjs';
+import { perSecond, rowsOf, timed } from './measure.mjs';
 
 const FIGURE = 'flows/s';
 
@@ -14,7 +14,7 @@ export const chains = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => contestant.runChains(warmUpOf(count)),
+      warmUp: (contestant) => contestant.runChains(count),
       turn: async (contestant) => perSecond(count, await timed(() => contestant.runChains(count))),
       say: (rate) => `${Math.round(rate)} ${FIGURE}`,
     });

@@ -1,7 +1,7 @@
 /** CPU time of every process that a thousand tasks need, from /proc. */
 import { alternate } from '../alternate.mjs';
 import { cpuMs } from '../process-use.mjs';
-import { rowsOf, warmUpOf } from './measure.mjs';
+import { rowsOf } from './measure.mjs';
 
 const TASKS = 1_000;
 
@@ -14,7 +14,7 @@ export const cpu = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(warmUpOf(flows) * pace)),
+      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(flows * pace)),
       turn: async (contestant, pace) => {
         const count = Math.ceil(flows * pace);
         const roots = await contestant.roots();

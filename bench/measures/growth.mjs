@@ -4,7 +4,7 @@ import { alternate } from '../alternate.mjs';
 import { nameOf, startProduct } from '../contestants/product.mjs';
 import { filledId } from '../roles/fill-record.mjs';
 import { median } from '../statistics.mjs';
-import { perSecond, timed, warmUpOf } from './measure.mjs';
+import { perSecond, timed } from './measure.mjs';
 
 const FILL = fileURLToPath(new URL('../roles/fill-record.mjs', import.meta.url));
 const READS = 200;
@@ -23,7 +23,7 @@ export const growth = {
         kinds: [emptyKind(store), fullKind(store, rows)],
         surroundings,
         rounds,
-        warmUp: (product) => product.runBatch(warmUpOf(flows)),
+        warmUp: (product) => product.runBatch(flows),
         turn: async (product) => {
           const ms = await timed(() => product.runBatch(flows));
           await surroundings.settle();

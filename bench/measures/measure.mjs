@@ -49,9 +49,6 @@ export function rowsOf(figure, results, valueOf) {
  */
 export const perSecond = (count, ms) => count / (ms / 1_000);
 
-/** Tasks that warm a contestant up before a throughput measure. @param {number} flows */
-export const warmUpOf = (flows) => Math.ceil(flows / 4);
-
 /**
  * How long an action takes, in ms.
  *

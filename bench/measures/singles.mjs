@@ -1,6 +1,6 @@
 /** One request a flow, 64 connections: how fast they are accepted, and how fast they are through. */
 import { alternate } from '../alternate.mjs';
-import { perSecond, rowsOf, warmUpOf } from './measure.mjs';
+import { perSecond, rowsOf } from './measure.mjs';
 
 const CONNECTIONS = 64;
 const ACCEPTED = 'submits/s';
@@ -15,7 +15,7 @@ export const singles = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => contestant.runSingles(warmUpOf(count), CONNECTIONS),
+      warmUp: (contestant) => contestant.runSingles(count, CONNECTIONS),
       turn: async (contestant) => {
         const { acceptedMs, drainedMs } = await contestant.runSingles(count, CONNECTIONS);
         return {
