@@ -14,6 +14,7 @@ export interface Wait {
 
 type Waiter = (record: ExecutionRecord | null) => void;
 
+const NOBODY: ReadonlySet<string> = new Set();
 /** How often the record is asked about executions that others may have ended: one query for all waiters. */
 const POLL_MS = 100;
 
@@ -57,7 +58,10 @@ export class Completions implements OnApplicationShutdown {
   }
 
   /** Of these executions, those whose end somebody here waits for. */
-  awaited(executions: readonly { executionId: string }[]): Set<string> {
+  awaited(executions: readonly { executionId: string }[]): ReadonlySet<string> {
+    if (this.waiters.size === 0) {
+      return NOBODY;
+    }
     return new Set(executions.map(({ executionId }) => executionId).filter((id) => this.waiters.has(id)));
   }
 

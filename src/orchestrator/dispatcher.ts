@@ -204,8 +204,7 @@ export class Dispatcher {
     const now = performance.now();
     choices.forEach(({ task }) => this.metrics.assigned(now - task.sinceMs));
     const assigned = choices.map(({ task, held }) => {
-      const content = task.content ?? encodeTask({ ...task, ...contents.get(task.executionId)! });
-      return { task, content, held };
+      return { task, content: bytesOf(task, contents), held };
     });
     for (const { parcel, done } of this.sender.sendAll(assigned)) {
       this.track(done.then(() => parcel.forEach(({ task }) => this.ready.settle(task))));
@@ -244,6 +243,16 @@ export class Dispatcher {
     // A worker that supports them may have registered while they were being parked.
     void this.parkingLot.release();
   }
+}
+
+/** The bytes of its `TaskMessage`. @param contents what the record gave of those that wait without their content */
+function bytesOf(task: WaitingTask, contents: ReadonlyMap<string, TaskContent | null>): Buffer {
+  const { content } = task;
+  if (content === null) {
+    const { flowId, maxAttempts, timeoutMs, request } = contents.get(task.executionId)!;
+    return encodeTask({ ...task, flowId, maxAttempts, timeoutMs, request });
+  }
+  return Buffer.isBuffer(content) ? content : encodeTask(content);
 }
 
 function partition<T>(items: readonly T[], isIn: (item: T) => boolean): [T[], T[]] {

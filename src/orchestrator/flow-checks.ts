@@ -15,6 +15,8 @@ export interface CheckedFlow {
   canonical: string;
   /** Sorted and distinct. */
   nodeTypes: readonly string[];
+  /** The same joined with `,`: the class of its tasks. */
+  requiredTypes: string;
 }
 
 export type FlowVerdict = { ok: true; flow: CheckedFlow } | { ok: false; problems: FlowProblem[] };
@@ -30,6 +32,8 @@ const LONGEST_CHARACTERS = 65_536;
 export class FlowChecks {
   private readonly known = new Map<string, CheckedFlow>();
   private keptCharacters = 0;
+  /** The one that was asked for last. */
+  private newest: CheckedFlow | null = null;
 
   constructor(private readonly limits: FlowLimits) {}
 
@@ -39,9 +43,7 @@ export class FlowChecks {
     const text = JSON.stringify(flowData) ?? '';
     const known = this.known.get(text);
     if (known !== undefined) {
-      // The newest is last, so that the first is the one that was not asked for longest.
-      this.known.delete(text);
-      this.known.set(text, known);
+      this.renew(known);
       return { ok: true, flow: known };
     }
     const problems = checkFlow(flowData, this.limits);
@@ -49,15 +51,25 @@ export class FlowChecks {
       return { ok: false, problems };
     }
     const nodeTypes = requiredNodeTypes(flowData as FlowData);
-    const flow: CheckedFlow = { text, canonical: canonicalJson(flowData), nodeTypes };
+    const requiredTypes = nodeTypes.join(',');
+    const flow: CheckedFlow = { text, canonical: canonicalJson(flowData), nodeTypes, requiredTypes };
     if (text.length <= LONGEST_CHARACTERS) {
       this.keep(flow);
     }
     return { ok: true, flow };
   }
 
+  /** The newest is last, so that the first is the one that was not asked for longest. */
+  private renew(flow: CheckedFlow): void {
+    if (flow !== this.newest) {
+      this.known.delete(flow.text);
+      this.known.set(flow.text, flow);
+      this.newest = flow;
+    }
+  }
+
   private keep(flow: CheckedFlow): void {
-    this.known.set(flow.text, flow);
+    this.renew(flow);
     this.keptCharacters += charactersOf(flow);
     for (const oldest of this.known.values()) {
       if (this.keptCharacters <= KEPT_CHARACTERS) {

@@ -35,6 +35,7 @@ export interface RequestContext {
 export type FlowRequest =
   { ok: true; execution: NewExecution } | { ok: false; tooLarge: boolean; problems: FieldProblem[] };
 
+const NO_LABELS = {};
 const MAX_LABELS = 32;
 const LABEL_NAME = /^[A-Za-z0-9_./-]{1,64}$/;
 const MAX_LABEL_VALUE = 256;
@@ -125,10 +126,10 @@ function build(
       executionId: message.executionId ?? newId(),
       flowId: message.flowId,
       priority: message.priority ?? DEFAULT_PRIORITY,
-      requiredTypes: flow.nodeTypes.join(','),
+      requiredTypes: flow.requiredTypes,
       request,
       requestHash: hash,
-      labels: message.labels ?? {},
+      labels: message.labels ?? NO_LABELS,
       timeoutMs: message.timeoutMs ?? limits.executionTimeoutMs,
       maxAttempts: message.retry?.maxAttempts ?? limits.retryMaxAttempts,
       backoff: message.retry?.backoff ? { ...message.retry.backoff } : null,

@@ -105,8 +105,7 @@ export class Intake {
   }
 
   private async accept(items: NewExecution[]): Promise<Accepted[]> {
-    const tasks = items.map(firstTask);
-    const places = tasks.map((task, index) => this.place(items[index]!, task));
+    const places = items.map((item) => this.place(item));
     let answers: Acceptance[];
     try {
       answers = await this.store.accept(items);
@@ -117,12 +116,13 @@ export class Intake {
     const assigned: Assigned[] = [];
     const waiting: RecordedTask[] = [];
     answers.forEach(({ kind }, index) => {
-      const [task, place] = [tasks[index]!, places[index]!];
+      const place = places[index]!;
       if (kind !== 'created') {
         this.giveUp(place);
       } else if (place === 'line') {
-        waiting.push(task);
+        waiting.push(firstTask(items[index]!));
       } else if (place !== 'broker') {
+        const task = firstTask(items[index]!);
         assigned.push({ task, content: encodeTask(task), held: place });
       }
     });
@@ -136,10 +136,10 @@ export class Intake {
   }
 
   /** Decides where its task goes, and has its row say so. */
-  private place(execution: NewExecution, task: RecordedTask): Place {
-    const held = execution.delayMs > 0 ? null : this.dispatcher.reserve(task);
+  private place(execution: NewExecution): Place {
+    const held = execution.delayMs > 0 ? null : this.dispatcher.reserve(firstTask(execution));
     execution.workerId = held?.workerId ?? null;
-    execution.isInLine = !held && execution.delayMs === 0 && this.dispatcher.takes(task.priority);
+    execution.isInLine = !held && execution.delayMs === 0 && this.dispatcher.takes(execution.priority);
     return held ?? (execution.isInLine ? 'line' : 'broker');
   }
 

@@ -89,7 +89,7 @@ export class OrchestratorService {
     }
   }
 
-  /** Accepts many flows, each on its own: one answer per item, in order. */
+  /** Accepts many flows, each on its own: one answer per item, in order. Empties `messages` as it goes. */
   async executeBatch(messages: unknown[]): Promise<BatchOutcome[]> {
     this.refuseIfClosed();
     const outcomes: Promise<BatchOutcome[]>[] = [];
@@ -111,7 +111,7 @@ export class OrchestratorService {
     const checked: (NewExecution | BatchOutcome)[] = [];
     do {
       try {
-        checked.push(check(messages[first + checked.length], context));
+        checked.push(check(taken(messages, first + checked.length), context));
       } catch (error) {
         checked.push(this.problemOf(error));
       }
@@ -190,6 +190,16 @@ export class OrchestratorService {
 
 function isExecution(checked: NewExecution | BatchOutcome): checked is NewExecution {
   return 'executionId' in checked;
+}
+
+/**
+ * Out of the request's body, which lives until its answer: a parsed request that stayed there while the record is written
+ * would be copied twice by the garbage collector.
+ */
+function taken(messages: unknown[], index: number): unknown {
+  const message = messages[index];
+  messages[index] = undefined;
+  return message;
 }
 
 function check(message: unknown, context: RequestContext): NewExecution {

@@ -6,7 +6,7 @@ import { MessagingService } from '../messaging/messaging.service.js';
 import { TASK_TYPE } from '../queue/contracts/task.js';
 import { PRIORITIES, type Priority } from '../queue/priority.js';
 import { QueueManagementService } from '../queue/queue-management.service.js';
-import { encodeTask, readTaskEnvelope, type RecordedTask } from '../queue/task-encoding.js';
+import { readTaskEnvelope, type RecordedTask } from '../queue/task-encoding.js';
 import { type ExecutionRecord, ExecutionStore, type TaskRef } from '../store/execution-store.js';
 import type { Windows } from './dispatch-plan.js';
 import { ReadyWindow, type WaitingTask } from './ready-window.js';
@@ -22,8 +22,6 @@ const LOOK_AGAIN_MS = 250;
 @Injectable()
 export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   readonly windows: Windows;
-  /** By execution, the tasks that are here and, by the record, with nobody else. */
-  private readonly own = new Map<string, WaitingTask>();
   private readonly logger = new Logger(ReadyQueues.name);
   private readonly consumers = new Map<Priority, Consumer>();
   private holdTimer: NodeJS.Timeout | null = null;
@@ -62,7 +60,6 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     this.consumers.clear();
     await Promise.all(consumers.map((consumer) => this.messaging.stopConsuming(consumer)));
     const own = PRIORITIES.flatMap((priority) => this.windows[priority].clear());
-    this.own.clear();
     await this.store
       .postpone(own, 0)
       .catch((error: Error) =>
@@ -84,8 +81,8 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     for (const task of tasks) {
       const { executionId, attempt, requiredTypes, solo, priority } = task;
       const window = this.windows[priority];
-      const content = window.takesContent ? encodeTask(task) : null;
-      const waiting = {
+      const content = window.takesContent ? task : null;
+      window.push({
         executionId,
         attempt,
         requiredTypes,
@@ -94,26 +91,19 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
         content,
         delivery: null,
         sinceMs,
-      };
-      this.own.set(executionId, waiting);
-      window.push(waiting);
+      });
     }
     this.emit('arrived');
   }
 
-  /** It waits here without a message, so it must not be published however due it is. */
-  isOwn({ executionId, attempt }: TaskRef): boolean {
-    return this.own.get(executionId)?.attempt === attempt;
-  }
-
-  /** All that wait here without a message. */
+  /** All that wait here without a message and, by the record, with nobody else. */
   ownTasks(): TaskRef[] {
-    return [...this.own.values()];
+    return PRIORITIES.flatMap((priority) => this.windows[priority].ownTasks());
   }
 
-  /** The record has them with a worker or parked: if they become due from now on, they have to be published. */
+  /** The record has them with a worker: if they become due from now on, they have to be published. */
   moved(tasks: readonly WaitingTask[]): void {
-    tasks.forEach((task) => this.forget(task));
+    tasks.forEach((task) => this.windows[task.priority].disown(task));
   }
 
   /** False while the broker takes no messages: a task could not be passed on, so it waits here instead. */
@@ -133,7 +123,6 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
 
   /** The record has it with a worker, or waiting for another message: this one has done its work. */
   settle(task: WaitingTask): void {
-    this.forget(task);
     task.delivery?.ack();
     this.windows[task.priority].settled(task);
   }
@@ -169,12 +158,6 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
     } catch (error) {
       this.logger.warn(`${task.executionId} is looked at again: ${(error as Error).message}`);
       this.putBack([task]);
-    }
-  }
-
-  private forget(task: WaitingTask): void {
-    if (this.own.get(task.executionId) === task) {
-      this.own.delete(task.executionId);
     }
   }
 

@@ -1,12 +1,15 @@
 import type { Delivery } from '../messaging/consumer.js';
 import type { Priority } from '../queue/priority.js';
-import type { TaskEnvelope } from '../queue/task-encoding.js';
+import type { RecordedTask, TaskEnvelope } from '../queue/task-encoding.js';
 
 /** A task that waits with the dispatcher for a slot. */
 export interface WaitingTask extends TaskEnvelope {
   priority: Priority;
-  /** The bytes of its `TaskMessage`; null where the record alone has them: they come with its assignment. */
-  content: Buffer | null;
+  /**
+   * The bytes of its `TaskMessage`, or what they are made of when it goes; null where the record alone has that: it comes
+   * with its assignment.
+   */
+  content: Buffer | RecordedTask | null;
   /** Its unacked message from a ready queue; null for one that came straight from intake and is on record only. */
   delivery: Delivery | null;
   /** Since when it waits here, by our monotonic clock, ms. */
@@ -15,7 +18,7 @@ export interface WaitingTask extends TaskEnvelope {
 
 /** What intake may leave here without a message on the broker, a priority: bounds the memory of a backlog. */
 const OWN_LIMIT = 20_000;
-/** Of these, so many bytes with their content: the rest is a few hundred bytes each. */
+/** Of these, so many bytes (or characters of text) with their content: the rest is a few hundred bytes each. */
 const OWN_CONTENT_BYTES = 4_194_304;
 /** Just after it was full, what the broker sends for what was acked is still on its way here. */
 const REFILL_MS = 250;
@@ -30,6 +33,8 @@ export class ReadyWindow {
   private delivered = 0;
   private deliveredInFlight = 0;
   private own = 0;
+  /** Taken out and not settled. A set of these alone is small: one of all that wait would have to be searched for each. */
+  private readonly ownInFlight = new Set<WaitingTask>();
   private ownBytes = 0;
   private fullAtMs = -Infinity;
 
@@ -87,7 +92,22 @@ export class ReadyWindow {
   /** What was taken is done with. */
   settled(task: WaitingTask): void {
     this.fullAtMs = this.isFull ? this.now() : this.fullAtMs;
-    this.deliveredInFlight -= task.delivery === null ? 0 : 1;
+    if (task.delivery === null) {
+      this.ownInFlight.delete(task);
+    } else {
+      this.deliveredInFlight--;
+    }
+  }
+
+  /** What was taken is with a worker by the record; it will be settled. */
+  disown(task: WaitingTask): void {
+    this.ownInFlight.delete(task);
+  }
+
+  /** Of what waits, or was taken and is neither settled nor with a worker, that which has no message on the broker. */
+  ownTasks(): WaitingTask[] {
+    const waiting = [...this.lines.values()].flatMap((line) => line.all());
+    return [...this.ownInFlight, ...waiting.filter(({ delivery }) => delivery === null)];
   }
 
   /** Takes out the oldest task of the classes that `wanted` accepts. */
@@ -121,7 +141,12 @@ export class ReadyWindow {
   }
 
   get hasSolo(): boolean {
-    return [...this.lines.values()].some(({ solo }) => solo);
+    for (const { solo } of this.lines.values()) {
+      if (solo) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Oldest first. */
@@ -147,6 +172,7 @@ export class ReadyWindow {
   clear(): WaitingTask[] {
     const own = this.inOrder(({ delivery }) => delivery === null);
     this.drop(new Set(this.waiting()));
+    this.ownInFlight.clear();
     return own;
   }
 
@@ -163,7 +189,11 @@ export class ReadyWindow {
   private take(line: Line): WaitingTask {
     const task = line.shift();
     this.count(task, -1);
-    this.deliveredInFlight += task.delivery === null ? 0 : 1;
+    if (task.delivery === null) {
+      this.ownInFlight.add(task);
+    } else {
+      this.deliveredInFlight++;
+    }
     this.forget(line);
     return task;
   }
@@ -182,7 +212,7 @@ export class ReadyWindow {
   private count(task: WaitingTask, by: 1 | -1): void {
     if (task.delivery === null) {
       this.own += by;
-      this.ownBytes += by * (task.content?.length ?? 0);
+      this.ownBytes += by * sizeOf(task);
     } else {
       this.delivered += by;
     }
@@ -203,6 +233,13 @@ export class ReadyWindow {
       this.lines.delete(line.key);
     }
   }
+}
+
+function sizeOf({ content }: WaitingTask): number {
+  if (content === null) {
+    return 0;
+  }
+  return Buffer.isBuffer(content) ? content.length : content.request.length;
 }
 
 const COMPACT_FROM = 1_000;

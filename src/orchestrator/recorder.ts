@@ -57,19 +57,21 @@ export class Recorder {
   }
 
   /**
-   * What a worker says in one message goes on record together.
+   * What a worker says in one message goes on record together. Not an `async` method: that would hold the reports until
+   * all is on record, parsed results next to their texts.
    * @throws when this replica stops leading before all of it is on record
    */
-  async record(reports: readonly TaskReport[], workerId: string): Promise<void> {
+  record(reports: readonly TaskReport[], workerId: string): Promise<unknown> {
     const completed: FinishedAttempt[] = [];
     const others: Promise<void>[] = [];
+    let isAnyFree = false;
     for (const report of reports) {
       const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
       // One that had to be alone is over by the record, too, before its worker gets the next.
-      const isAlone = this.workers.pool.ledger.find(task.executionId)?.solo ?? false;
+      const isAlone = this.workers.pool.ledger.soloOf(workerId) === task.executionId;
       this.learn(workerId, report);
       if (report.kind !== 'started' && !isAlone) {
-        this.free(task);
+        isAnyFree = this.release(task) || isAnyFree;
       }
       const result = report.kind === 'completed' ? JSON.stringify(report.result) : null;
       if (result !== null && Buffer.byteLength(result) <= this.config.resultLimitBytes) {
@@ -78,7 +80,10 @@ export class Recorder {
         others.push(this.recordOther(task, report, isAlone));
       }
     }
-    await Promise.all([this.finish(completed), ...others]);
+    if (isAnyFree) {
+      this.workers.emit('capacity');
+    }
+    return Promise.all([this.finish(completed), ...others]);
   }
 
   private async recordOther(task: HeldTaskRef, report: TaskReport, isAlone: boolean): Promise<void> {
@@ -178,11 +183,15 @@ export class Recorder {
     this.logger.debug(`attempt ${attempt} of ${executionId} on ${workerId} is stale: not recorded`);
   }
 
-  /** Frees the slot, if it is this attempt on this worker that has it. */
-  private free({ executionId, attempt, workerId }: HeldTaskRef): void {
-    if (this.workers.pool.release(executionId, attempt, workerId)) {
+  private free(task: HeldTaskRef): void {
+    if (this.release(task)) {
       this.workers.emit('capacity');
     }
+  }
+
+  /** Frees the slot, if it is this attempt on this worker that has it. */
+  private release({ executionId, attempt, workerId }: HeldTaskRef): boolean {
+    return this.workers.pool.release(executionId, attempt, workerId) !== null;
   }
 
   /** What decides whether the worker is given tasks ahead. */

@@ -44,10 +44,7 @@ export class Results {
       prefetch: PREFETCH,
       priority: this.leadership.epoch,
       purpose: 'results consumer',
-      onDelivery: (delivery) => {
-        const done = this.receive(delivery).finally(() => this.processing.delete(done));
-        this.processing.add(done);
-      },
+      onDelivery: (delivery) => this.receive(delivery),
     });
   }
 
@@ -61,25 +58,44 @@ export class Results {
     }
   }
 
-  private async receive(delivery: Delivery): Promise<void> {
+  private receive(delivery: Delivery): void {
+    const done = this.process(delivery).finally(() => this.processing.delete(done));
+    this.processing.add(done);
+  }
+
+  /** Not an `async` method: that would hold the parsed reports until all is on record. */
+  private process(delivery: Delivery): Promise<void> {
     let batch: ReportBatchMessage;
     try {
       batch = decode(delivery, REPORTS_TYPE).message;
     } catch (error) {
-      await this.bury(delivery, (error as Error).message);
-      return;
+      return this.bury(delivery, (error as Error).message);
     }
+    return this.settle(delivery, batch.workerId, keyOf(delivery, batch), this.record(delivery, batch));
+  }
+
+  private record(delivery: Delivery, batch: ReportBatchMessage): Promise<unknown> {
     // A successor of this worker's name speaks of attempts whose true end may have come just before: that goes first.
     const earlier = batch.reports.some(isInterruption) ? [...this.processing] : [];
+    return Promise.all(earlier).then(() =>
+      this.recorder.record(this.newsOf(delivery, batch), batch.workerId),
+    );
+  }
+
+  private async settle(
+    delivery: Delivery,
+    workerId: string,
+    key: string,
+    recorded: Promise<unknown>,
+  ): Promise<void> {
     try {
-      await Promise.all(earlier);
-      await this.recorder.record(this.newsOf(delivery, batch), batch.workerId);
+      await recorded;
       if (delivery.messageId !== undefined) {
-        this.recorded.add(keyOf(delivery, batch));
+        this.recorded.add(key);
       }
       delivery.ack();
     } catch (error) {
-      await this.notRecorded(delivery, batch, error as Error);
+      await this.notRecorded(delivery, workerId, error as Error);
     }
   }
 
@@ -97,11 +113,7 @@ export class Results {
    * A record that is away ends the term or the wait before this is reached: the batch comes again to the next leader,
    * and the record takes each end once. Anything else is the message's own fault.
    */
-  private async notRecorded(
-    delivery: Delivery,
-    { workerId }: ReportBatchMessage,
-    error: Error,
-  ): Promise<void> {
+  private async notRecorded(delivery: Delivery, workerId: string, error: Error): Promise<void> {
     if (error.name === 'StoreUnavailableError') {
       this.logger.warn(`a batch of ${workerId} is not on record yet: ${error.message}`);
       setTimeout(() => delivery.requeue(), REQUEUE_PAUSE_MS);

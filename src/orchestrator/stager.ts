@@ -90,9 +90,11 @@ export class Stager {
     await this.store.expire(BATCH);
     const { tasks, nextInMs } = await this.store.due(BATCH, [...this.unpublished]);
     if (tasks.length > 0) {
-      const others = tasks.filter((task) => !this.ready.isOwn(task));
+      const own = this.ready.ownTasks();
+      // What waits with the dispatcher must not be published, however due it is.
+      const others = without(tasks, own);
       if (others.length < tasks.length) {
-        await this.putOff(this.ready.ownTasks());
+        await this.putOff(own);
       }
       await Promise.all(others.map((task) => this.publish(task)));
       this.again ||= tasks.length === BATCH;
@@ -126,4 +128,15 @@ export class Stager {
     }
     this.unpublished.add(task.executionId);
   }
+}
+
+/** Those tasks that are not among `others`, of which there may be thousands. */
+function without(tasks: readonly DueTask[], others: readonly TaskRef[]): DueTask[] {
+  const left = new Map(tasks.map((task) => [task.executionId, task]));
+  for (const { executionId, attempt } of others) {
+    if (left.get(executionId)?.attempt === attempt) {
+      left.delete(executionId);
+    }
+  }
+  return [...left.values()];
 }

@@ -13,30 +13,41 @@ export interface RecordedTask extends Omit<TaskMessage, 'flowData' | 'inputs'> {
   solo: boolean;
 }
 
-/** The bytes of a `TaskMessage`, made around the recorded request without parsing it. */
+const COMMA = 0x2c;
+
+/** The bytes of a `TaskMessage`, made around the recorded request without parsing it, nor copying it as text. */
 export function encodeTask(task: RecordedTask): Buffer {
-  const envelope = JSON.stringify({
-    executionId: task.executionId,
-    flowId: task.flowId,
-    attempt: task.attempt,
-    maxAttempts: task.maxAttempts,
-    priority: task.priority,
-    timeoutMs: task.timeoutMs,
-  });
-  return Buffer.from(`${envelope.slice(0, -1)},${task.request.slice(1)}`);
+  const { executionId, flowId, attempt, maxAttempts, priority, timeoutMs } = task;
+  // Ids are letters, digits and four marks (`ID_PATTERN`): nothing here has to be escaped.
+  const envelope =
+    `{"executionId":"${executionId}","flowId":"${flowId}","attempt":${attempt},"maxAttempts":${maxAttempts},` +
+    `"priority":"${priority}","timeoutMs":${timeoutMs}}`;
+  // Two objects become one: a comma in place of the brace that ends the first and the one that begins the second.
+  const seam = Buffer.byteLength(envelope) - 1;
+  const bytes = Buffer.allocUnsafe(seam + Buffer.byteLength(task.request));
+  bytes.write(envelope);
+  bytes.write(task.request, seam);
+  bytes[seam] = COMMA;
+  return bytes;
 }
 
-const BATCH_HEAD = Buffer.from('{"tasks":[');
-const BATCH_COMMA = Buffer.from(',');
-const BATCH_TAIL = Buffer.from(']}');
+const BATCH_HEAD = '{"tasks":[';
+const BATCH_TAIL = ']}';
 
 /** The bytes of a `TaskBatchMessage`, made around tasks that are encoded already. */
 export function encodeTaskBatch(tasks: readonly Buffer[]): Buffer {
-  return Buffer.concat([
-    BATCH_HEAD,
-    ...tasks.flatMap((task, index) => (index === 0 ? [task] : [BATCH_COMMA, task])),
-    BATCH_TAIL,
-  ]);
+  const commas = tasks.length - 1;
+  const contents = tasks.reduce((sum, { length }) => sum + length, 0);
+  const bytes = Buffer.allocUnsafe(BATCH_HEAD.length + contents + commas + BATCH_TAIL.length);
+  let at = bytes.write(BATCH_HEAD);
+  for (const task of tasks) {
+    bytes.set(task, at);
+    at += task.length;
+    bytes[at++] = COMMA;
+  }
+  // Over the last comma.
+  bytes.write(BATCH_TAIL, at - 1);
+  return bytes;
 }
 
 /** What dispatch needs to know of a task, so that it need not look into the body. */

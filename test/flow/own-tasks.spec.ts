@@ -50,8 +50,8 @@ describe('a task that waits with the leader', () => {
   it('reaches its worker whole, also when more wait than the leader keeps the content of', async () => {
     system = await System.start();
     fake = await FakeWorker.join(system, 'fake', 1);
-    // 5.6 MiB: of the later ones the content is on record alone.
-    const pad = 'é'.repeat(98_304);
+    // 5.6 Mi characters: of the later ones the content is on record alone.
+    const pad = 'é'.repeat(196_608);
     const expected: Record<string, unknown> = {};
     for (let index = 0; index < 30; index++) {
       const request = { ...delayFlow(1), inputs: { index, pad } };

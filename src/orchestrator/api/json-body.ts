@@ -67,9 +67,18 @@ function findFault(value: unknown): { pointer: string; message: string; limit?: 
 }
 
 function collectChildren(parent: object, into: object[]): void {
-  for (const child of Array.isArray(parent) ? (parent as unknown[]) : Object.values(parent)) {
-    if (typeof child === 'object' && child !== null) {
-      into.push(child);
-    }
+  if (Array.isArray(parent)) {
+    parent.forEach((child: unknown) => collect(child, into));
+    return;
+  }
+  // What was parsed inherits no names that this meets, and a list of its values would be made for each object.
+  for (const name in parent) {
+    collect((parent as Record<string, unknown>)[name], into);
+  }
+}
+
+function collect(child: unknown, into: object[]): void {
+  if (typeof child === 'object' && child !== null) {
+    into.push(child);
   }
 }

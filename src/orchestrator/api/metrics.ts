@@ -1,6 +1,7 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { TerminalState } from '../../store/transitions.js';
+import { DurationHistogram } from './duration-histogram.js';
 
 const DURATION_BUCKETS_S = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
 const HTTP_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
@@ -30,11 +31,14 @@ export class Metrics implements OnModuleDestroy {
   );
   readonly liveWorkers = this.gauge('flow_scaling_live_workers', 'Live workers of the class', ['class']);
 
+  /** Ends since the last scrape: prom-client makes a text of the labels for each one that it counts. */
+  private readonly ends = new Map<TerminalState, number>();
   private readonly finished = new Counter({
     name: 'flow_executions_finished_total',
     help: 'Ends recorded by this replica',
     labelNames: ['state'],
     registers: [this.registry],
+    collect: () => this.addEnds(),
   });
   private readonly scalings = new Counter({
     name: 'flow_scaling_actions_total',
@@ -42,24 +46,25 @@ export class Metrics implements OnModuleDestroy {
     labelNames: ['class', 'direction'],
     registers: [this.registry],
   });
-  private readonly durations = this.histogram(
-    'flow_execution_duration_seconds',
-    'Run time of the attempt that ended the execution',
-    ['state'],
-    DURATION_BUCKETS_S,
-  );
-  private readonly waits = this.histogram(
-    'flow_execution_wait_seconds',
-    'From the arrival of a task at the dispatcher to its assignment',
-    [],
-    DURATION_BUCKETS_S,
-  );
-  private readonly requests = this.histogram(
-    'http_request_duration_seconds',
-    'HTTP requests by the template of their route',
-    ['method', 'route', 'status_code'],
-    HTTP_BUCKETS_S,
-  );
+  private readonly durations = new DurationHistogram(this.registry, {
+    name: 'flow_execution_duration_seconds',
+    help: 'Run time of the attempt that ended the execution',
+    label: 'state',
+    bounds: DURATION_BUCKETS_S,
+  });
+  private readonly waits = new DurationHistogram(this.registry, {
+    name: 'flow_execution_wait_seconds',
+    help: 'From the arrival of a task at the dispatcher to its assignment',
+    label: null,
+    bounds: DURATION_BUCKETS_S,
+  });
+  private readonly requests = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'HTTP requests by the template of their route',
+    labelNames: ['method', 'route', 'status_code'],
+    buckets: HTTP_BUCKETS_S,
+    registers: [this.registry],
+  });
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
@@ -67,9 +72,9 @@ export class Metrics implements OnModuleDestroy {
 
   /** An end was recorded. @param durationMs how long the attempt ran; null if it never started */
   recorded(state: TerminalState, durationMs: number | null): void {
-    this.finished.inc({ state });
+    this.ends.set(state, (this.ends.get(state) ?? 0) + 1);
     if (durationMs !== null) {
-      this.durations.observe({ state }, durationMs / 1_000);
+      this.durations.observe(durationMs / 1_000, state);
     }
   }
 
@@ -96,12 +101,8 @@ export class Metrics implements OnModuleDestroy {
     return new Gauge({ name, help, labelNames, registers: [this.registry] });
   }
 
-  private histogram<Label extends string>(
-    name: string,
-    help: string,
-    labelNames: Label[],
-    buckets: number[],
-  ): Histogram<Label> {
-    return new Histogram({ name, help, labelNames, buckets, registers: [this.registry] });
+  private addEnds(): void {
+    this.ends.forEach((count, state) => this.finished.inc({ state }, count));
+    this.ends.clear();
   }
 }

@@ -24,6 +24,7 @@ describe('the checks of flows', () => {
         text: '{"name":"n","version":1,"nodes":[{"id":"a","type":"log"}],"connections":[]}',
         canonical: '{"connections":[],"name":"n","nodes":[{"id":"a","type":"log"}],"version":1}',
         nodeTypes: ['log'],
+        requiredTypes: 'log',
       },
     };
     expect(flows.check(flow('a'))).toEqual(expected);

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { assert, jsonValue, property } from 'fast-check';
+import { array, assert, jsonValue, property, string, uniqueArray } from 'fast-check';
 import type { FlowLimits } from '../../../src/queue/contracts/flow-check.js';
 import {
   canonicalJson,
@@ -201,6 +201,41 @@ describe('identity', () => {
     );
   });
 
+  it('writes texts as JSON does, whatever has to be escaped', () => {
+    assert(
+      property(string({ unit: 'binary' }), array(string({ unit: 'grapheme' })), (text, others) => {
+        expect(canonicalJson([text, ...others])).toBe(JSON.stringify([text, ...others]));
+      }),
+    );
+    for (const text of [
+      '',
+      '"',
+      '\\',
+      '\u0000',
+      '\u001f',
+      '\u007f',
+      '\u2028',
+      'é',
+      '😀',
+      '\ud83d',
+      'a\ude00b',
+    ]) {
+      expect(canonicalJson(text)).toBe(JSON.stringify(text));
+    }
+  });
+
+  it('sorts keys by their UTF-16 code units, few and many', () => {
+    assert(
+      property(uniqueArray(string({ unit: 'binary' }), { maxLength: 40 }), (names) => {
+        const value = Object.fromEntries(names.map((name, index) => [name, index]));
+        const sorted = Object.keys(value)
+          .toSorted()
+          .map((name) => `${JSON.stringify(name)}:${value[name]}`);
+        expect(canonicalJson(value)).toBe(`{${sorted.join(',')}}`);
+      }),
+    );
+  });
+
   it('takes a key as the id where it can be one, else a digest', () => {
     expect(idOfKey('order-17')).toBe('order-17');
     expect(idOfKey('Bestellung 17')).toMatch(/^idem-[0-9a-f]{32}$/);
@@ -212,5 +247,10 @@ describe('identity', () => {
     expect(id).toMatch(/^01234567-89ab-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(isValidId(id)).toBe(true);
     expect(uuidV7(1_000) < uuidV7(1_001)).toBe(true);
+    const many = Array.from({ length: 1_000 }, () => uuidV7(1_000));
+    expect(new Set(many).size).toBe(1_000);
+    expect(
+      many.every((each) => /^00000000-03e8-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(each)),
+    ).toBe(true);
   });
 });

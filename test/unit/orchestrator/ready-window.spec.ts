@@ -149,6 +149,35 @@ describe('a ready window', () => {
     expect(window.waiting()).toEqual([]);
   });
 
+  it('knows its own until they are settled or with a worker, also while they are in flight', () => {
+    const { window } = clocked(10);
+    ['a', 'b', 'c', 'd'].forEach((id, index) => window.push(taskOf({ id, sinceMs: index })));
+    window.push(taskOf({ id: 'delivered', sinceMs: 4, own: false }));
+    const [moved, settled, back] = [1, 2, 3].map(() => window.takeFirst(any)!);
+    expect(namesOf(window.ownTasks())).toEqual(['a', 'b', 'c', 'd']);
+    window.disown(moved!);
+    window.settled(settled!);
+    window.putBack(back!);
+    expect(namesOf(window.ownTasks())).toEqual(['c', 'd']);
+    window.settled(moved!);
+    window.takeFirst(any);
+    window.clear();
+    expect(window.ownTasks()).toEqual([]);
+  });
+
+  it('counts the characters of a task that is encoded when it goes', () => {
+    const { window } = clocked(4);
+    const task = taskOf({ id: 'a' });
+    const request = 'x'.repeat(4_194_304);
+    window.push({
+      ...task,
+      content: { ...task, flowId: 'f', maxAttempts: 1, timeoutMs: 1, request },
+    });
+    expect(window.takesContent).toBe(false);
+    window.takeFirst(any);
+    expect(window.takesContent).toBe(true);
+  });
+
   it('takes out whole classes, and deliveries one by one', () => {
     const { window } = clocked(10);
     window.push(taskOf({ id: 'a1', types: 'a', sinceMs: 0 }));

@@ -1,0 +1,81 @@
+import type { Metric, MetricValueWithName, Registry } from 'prom-client';
+
+interface Series {
+  /** How many values are at most as large as the bound of this place, and larger than the one before. */
+  counts: number[];
+  count: number;
+  sum: number;
+}
+
+export interface HistogramOptions {
+  name: string;
+  help: string;
+  /** The one label that there is; null = none. */
+  label: string | null;
+  /** Upper bounds, s, ascending. */
+  bounds: readonly number[];
+}
+
+/**
+ * A histogram for what is observed thousands of times a second. prom-client's own makes a text of the labels for each
+ * value, to look its series up by: 1 µs and 300 bytes. What a scrape reads is the same.
+ */
+export class DurationHistogram {
+  readonly name: string;
+  private readonly series = new Map<string, Series>();
+
+  constructor(
+    registry: Registry,
+    private readonly options: HistogramOptions,
+  ) {
+    this.name = options.name;
+    if (options.label === null) {
+      this.seriesOf('');
+    }
+    // By its type it wants one of prom-client's own classes; it calls `get` and no more.
+    registry.registerMetric(this as unknown as Metric);
+  }
+
+  /** @param value of the label, if there is one */
+  observe(seconds: number, value = ''): void {
+    const series = this.seriesOf(value);
+    series.count++;
+    series.sum += seconds;
+    const place = this.options.bounds.findIndex((bound) => seconds <= bound);
+    if (place >= 0) {
+      series.counts[place]!++;
+    }
+  }
+
+  /** What a scrape reads. */
+  async get(): Promise<object> {
+    const { name, help } = this.options;
+    const values = [...this.series].flatMap(([value, series]) => this.valuesOf(series, value));
+    return { name, help, type: 'histogram', aggregator: 'sum', values };
+  }
+
+  private seriesOf(value: string): Series {
+    let series = this.series.get(value);
+    if (series === undefined) {
+      series = { counts: this.options.bounds.map(() => 0), count: 0, sum: 0 };
+      this.series.set(value, series);
+    }
+    return series;
+  }
+
+  private valuesOf({ counts, count, sum }: Series, value: string): MetricValueWithName<string>[] {
+    const { name, label, bounds } = this.options;
+    const labels = label === null ? {} : { [label]: value };
+    let upTo = 0;
+    const buckets = bounds.map((le, place) => ({ le, value: (upTo += counts[place]!) }));
+    return [
+      ...[...buckets, { le: '+Inf', value: count }].map((bucket) => ({
+        metricName: `${name}_bucket`,
+        labels: { le: bucket.le, ...labels },
+        value: bucket.value,
+      })),
+      { metricName: `${name}_sum`, labels, value: sum },
+      { metricName: `${name}_count`, labels, value: count },
+    ];
+  }
+}
