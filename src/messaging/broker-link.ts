@@ -39,7 +39,7 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
   /** What the last failed connect said, without credentials. */
   lastError: string | null = null;
   private readonly manager: AmqpConnectionManager;
-  /** What amqplib itself found wrong with the open connection; its 'close' that follows does not say. */
+  /** What amqplib first found wrong with the open connection; its 'close' that follows may not say. */
   private fault: string | null = null;
 
   constructor(private readonly options: BrokerLinkOptions) {
@@ -90,13 +90,16 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
   }
 
   private up(): void {
-    this.model = this.manager.connection ?? null;
+    const model = this.manager.connection ?? null;
+    this.model = model;
     this.lastError = null;
     this.fault = null;
-    if (this.model) {
-      this.model.on('error', (error: Error) => (this.fault = error.message));
+    if (model) {
+      model.on('error', (error: Error) => {
+        this.fault ??= this.model === model ? error.message : null;
+      });
       this.options.logger.log(`${this.name}: connected`);
-      this.emit('up', this.model);
+      this.emit('up', model);
     }
   }
 
@@ -105,7 +108,7 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
       return;
     }
     this.model = null;
-    this.lastError = error?.message ?? this.fault ?? 'the connection closed';
+    this.lastError = this.fault ?? error?.message ?? 'the connection closed';
     this.unblock();
     this.options.logger.warn(`${this.name}: connection lost (${this.lastError})`);
     this.emit('down');

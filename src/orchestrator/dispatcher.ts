@@ -1,10 +1,11 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
-import type { Priority } from '../queue/priority.js';
+import { PRIORITIES, type Priority } from '../queue/priority.js';
 import { encodeTask, type RecordedTask, type TaskEnvelope } from '../queue/task-encoding.js';
 import { ExecutionStore, type TaskContent } from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
+import type { WorkerRecord } from '../worker/worker-record.js';
 import { Metrics } from './api/metrics.js';
 import { nextAlone, type Parking, priorityOrder, takeParkable, takeRunnable } from './dispatch-plan.js';
 import { Leadership } from './leadership.js';
@@ -79,7 +80,7 @@ export class Dispatcher {
     if (!this.mayPass || this.woken || !this.ready.showAll || pool.ledger.find(task.executionId)) {
       return null;
     }
-    const worker = pool.pick(task.requiredTypes, task.solo);
+    const worker = this.pick(task);
     return worker && pool.hold(task.executionId, task.attempt, worker.workerId, task.solo);
   }
 
@@ -153,14 +154,15 @@ export class Dispatcher {
   private choose(): Choice[] {
     const { pool } = this.workers;
     const { windows } = this.ready;
-    const isFree = (requiredTypes: string, solo: boolean): boolean => pool.canTake(requiredTypes, solo);
+    const isFree = (requiredTypes: string, solo: boolean): boolean =>
+      pool.canTake(requiredTypes, solo, this.mayGoAhead(requiredTypes));
     const alone = nextAlone(windows, (types, others) => pool.shareWorkers(types, others));
     pool.keepFree(alone?.requiredTypes ?? null);
     const choices: Choice[] = [];
     for (;;) {
       const order = priorityOrder(this.decisions, this.config.lowPriorityShare);
       const task = takeRunnable(windows, order, isFree);
-      const worker = task && pool.pick(task.requiredTypes, task.solo);
+      const worker = task && this.pick(task);
       if (!task || !worker) {
         return choices;
       }
@@ -173,6 +175,18 @@ export class Dispatcher {
         choices.push({ task, held: pool.hold(executionId, attempt, worker.workerId, solo) });
       }
     }
+  }
+
+  private pick({ requiredTypes, solo, needsSlot }: TaskEnvelope): WorkerRecord | null {
+    return this.workers.pool.pick(requiredTypes, solo, !needsSlot && this.mayGoAhead(requiredTypes));
+  }
+
+  /** Not while a task waits that needs a slot: with tasks ahead of them, its workers would never have one free. */
+  private mayGoAhead(requiredTypes: string): boolean {
+    const { pool } = this.workers;
+    return !PRIORITIES.some((priority) =>
+      this.ready.windows[priority].hasSlotted((types) => pool.shareWorkers(types, requiredTypes)),
+    );
   }
 
   private async assign(choices: Choice[]): Promise<void> {

@@ -196,5 +196,6 @@ function firstTask(execution: NewExecution): RecordedTask {
     request: execution.request,
     timeoutMs: execution.timeoutMs,
     solo: false,
+    needsSlot: execution.maxAttempts === 1,
   };
 }

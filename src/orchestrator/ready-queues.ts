@@ -79,7 +79,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
   admit(tasks: readonly RecordedTask[]): void {
     const sinceMs = performance.now();
     for (const task of tasks) {
-      const { executionId, attempt, requiredTypes, solo, priority } = task;
+      const { executionId, attempt, requiredTypes, solo, needsSlot, priority } = task;
       const window = this.windows[priority];
       const content = window.takesContent ? task : null;
       window.push({
@@ -87,6 +87,7 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
         attempt,
         requiredTypes,
         solo,
+        needsSlot,
         priority,
         content,
         delivery: null,

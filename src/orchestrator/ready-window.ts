@@ -149,6 +149,16 @@ export class ReadyWindow {
     return false;
   }
 
+  /** Does a task wait that must not be sent ahead, and that `concerns` by its class? */
+  hasSlotted(concerns: (requiredTypes: string) => boolean): boolean {
+    for (const line of this.lines.values()) {
+      if (line.slotted > 0 && concerns(line.types)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   /** Oldest first. */
   waiting(): WaitingTask[] {
     return this.inOrder(() => true);
@@ -246,6 +256,8 @@ const COMPACT_FROM = 1_000;
 
 /** The tasks of one class, oldest first. Taking the first costs the same however many wait. */
 class Line {
+  /** How many of them must not be sent ahead. */
+  slotted = 0;
   private tasks: WaitingTask[] = [];
   private head = 0;
 
@@ -264,11 +276,13 @@ class Line {
   }
 
   push(task: WaitingTask): void {
+    this.slotted += Number(task.needsSlot);
     this.tasks.push(task);
   }
 
   /** Before those that came later; most often that is the front. */
   putBack(task: WaitingTask): void {
+    this.slotted += Number(task.needsSlot);
     let index = this.head;
     while (index < this.tasks.length && this.tasks[index]!.sinceMs < task.sinceMs) {
       index++;
@@ -282,6 +296,7 @@ class Line {
 
   shift(): WaitingTask {
     const task = this.tasks[this.head++]!;
+    this.slotted -= Number(task.needsSlot);
     if (this.head >= COMPACT_FROM || this.head === this.tasks.length) {
       this.tasks.splice(0, this.head);
       this.head = 0;
@@ -296,5 +311,6 @@ class Line {
   keep(wanted: (task: WaitingTask) => boolean): void {
     this.tasks = this.all().filter(wanted);
     this.head = 0;
+    this.slotted = this.tasks.filter(({ needsSlot }) => needsSlot).length;
   }
 }

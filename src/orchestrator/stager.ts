@@ -5,7 +5,7 @@ import { SingleFlight } from '../queue/single-flight.js';
 import { type DueTask, ExecutionStore, type TaskRef } from '../store/execution-store.js';
 import { Leadership } from './leadership.js';
 import { ReadyQueues } from './ready-queues.js';
-import { runsAlone } from './suspects.js';
+import { needsSlot, runsAlone } from './suspects.js';
 
 const BATCH = 200;
 /** Short enough a write that those of the dispatcher hardly wait for it. */
@@ -115,7 +115,8 @@ export class Stager {
   /** One that cannot be published does not hold up those behind it: it is left out until the others are through. */
   private async publish(task: DueTask): Promise<void> {
     try {
-      if ((await this.queues.publishFlowExecution({ ...task, solo: runsAlone(task) })) === 'routed') {
+      const recorded = { ...task, solo: runsAlone(task), needsSlot: needsSlot(task) };
+      if ((await this.queues.publishFlowExecution(recorded)) === 'routed') {
         await this.queued.add(task);
         return;
       }

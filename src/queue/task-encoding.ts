@@ -11,6 +11,8 @@ export interface RecordedTask extends Omit<TaskMessage, 'flowData' | 'inputs'> {
   request: string;
   /** It must have a worker to itself. */
   solo: boolean;
+  /** It must not be sent ahead of a free slot. */
+  needsSlot: boolean;
 }
 
 const COMMA = 0x2c;
@@ -52,13 +54,14 @@ export function encodeTaskBatch(tasks: readonly Buffer[]): Buffer {
 
 /** What dispatch needs to know of a task, so that it need not look into the body. */
 export function taskHeaders(
-  task: Pick<RecordedTask, 'attempt' | 'requiredTypes' | 'solo'>,
+  task: Pick<RecordedTask, 'attempt' | 'requiredTypes' | 'solo' | 'needsSlot'>,
 ): Record<string, unknown> {
   return {
     [HEADERS.schema]: WIRE_VERSION,
     [HEADERS.attempt]: task.attempt,
     [HEADERS.nodeTypes]: task.requiredTypes,
     ...(task.solo && { [HEADERS.solo]: true }),
+    ...(task.needsSlot && { [HEADERS.needsSlot]: true }),
   };
 }
 
@@ -77,6 +80,8 @@ export interface TaskEnvelope {
   requiredTypes: string;
   /** It must have a worker to itself. */
   solo: boolean;
+  /** It must not be sent ahead of a free slot. */
+  needsSlot: boolean;
 }
 
 /** Which tasks a delivery to a worker carries, as far as they can be read. */
@@ -120,5 +125,6 @@ export function readTaskEnvelope(delivery: {
     attempt: attempt as number,
     requiredTypes,
     solo: delivery.headers[HEADERS.solo] === true,
+    needsSlot: delivery.headers[HEADERS.needsSlot] === true,
   };
 }

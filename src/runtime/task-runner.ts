@@ -38,6 +38,7 @@ interface Held extends Begun {
   parcel: Parcel;
   /** Until it begins. */
   task: TaskMessage | undefined;
+  sizeBytes: number;
   /** By `performance.now()`; 0 = it found a slot. */
   waitsSinceMs: number;
   /** Its end is reported, and the same attempt may come again before that is confirmed. */
@@ -129,6 +130,7 @@ export class TaskRunner {
       key,
       parcel,
       task,
+      sizeBytes: parcel.bytesPerTask,
       waitsSinceMs: 0,
       mayComeAgain: false,
       aborter: new LazyAbort(),
@@ -147,8 +149,8 @@ export class TaskRunner {
       this.report(held, { kind: 'handed_back' });
     } else if (this.running < this.options.maxConcurrentFlows) {
       this.begin(held);
-    } else {
-      this.line.push(held);
+    } else if (!this.line.push(held)) {
+      this.report(held, { kind: 'handed_back' });
     }
   }
 
@@ -307,12 +309,15 @@ export class TaskRunner {
 
 /** One delivery, acked when each of its tasks is done with; a dead letter then if nobody was told about one of them. */
 class Parcel {
+  readonly bytesPerTask: number;
   private isSpoilt = false;
 
   constructor(
     readonly delivery: Delivery,
     private left: number,
-  ) {}
+  ) {
+    this.bytesPerTask = delivery.content.length / left;
+  }
 
   spoil(): void {
     this.isSpoilt = true;

@@ -3,10 +3,19 @@
  * another worker may have a slot for it.
  */
 const PATIENCE_MS = 200;
+/** As text; parsed, they take about three times as much. */
+const MOST_BYTES = 33_554_432;
+
+interface Waiting {
+  /** By `performance.now()`. */
+  waitsSinceMs: number;
+  sizeBytes: number;
+}
 
 /** The tasks that wait in a worker for a slot, in order. What waits too long is given up. One timer serves all. */
-export class WaitingLine<Task extends { waitsSinceMs: number }> {
+export class WaitingLine<Task extends Waiting> {
   private readonly tasks: Task[] = [];
+  private sizeBytes = 0;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(private readonly giveUp: (task: Task) => void) {}
@@ -15,14 +24,22 @@ export class WaitingLine<Task extends { waitsSinceMs: number }> {
     return this.tasks.length;
   }
 
-  push(task: Task): void {
+  /** @returns false if too much waits already: many short tasks may be large */
+  push(task: Task): boolean {
+    if (this.sizeBytes >= MOST_BYTES) {
+      return false;
+    }
     task.waitsSinceMs = performance.now();
+    this.sizeBytes += task.sizeBytes;
     this.tasks.push(task);
     this.lookIn(PATIENCE_MS);
+    return true;
   }
 
   shift(): Task | undefined {
-    return this.tasks.shift();
+    const task = this.tasks.shift();
+    this.sizeBytes -= task?.sizeBytes ?? 0;
+    return task;
   }
 
   /** @returns false if it does not wait here */
@@ -30,11 +47,13 @@ export class WaitingLine<Task extends { waitsSinceMs: number }> {
     const index = this.tasks.indexOf(task);
     if (index >= 0) {
       this.tasks.splice(index, 1);
+      this.sizeBytes -= task.sizeBytes;
     }
     return index >= 0;
   }
 
   takeAll(): Task[] {
+    this.sizeBytes = 0;
     return this.tasks.splice(0);
   }
 
@@ -51,7 +70,7 @@ export class WaitingLine<Task extends { waitsSinceMs: number }> {
         this.lookIn(restMs);
         return;
       }
-      this.tasks.shift();
+      this.shift();
       this.giveUp(task);
     }
   }

@@ -6,7 +6,6 @@ import type { Consumer, Delivery } from '../messaging/consumer.js';
 import { MessagingService } from '../messaging/messaging.service.js';
 import { CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE } from '../queue/contracts/control.js';
 import {
-  MOST_AHEAD,
   GOODBYE_TYPE,
   HEARTBEAT_TYPE,
   REGISTRATION_TYPE,
@@ -25,6 +24,8 @@ import { Outbox } from './outbox.js';
 import { TaskRunner } from './task-runner.js';
 import { type Vitals, VitalsMeter } from './vitals.js';
 
+/** Short tasks that each slot may have before it: more make nothing faster, and all of them are lost with the process. */
+const TASKS_AHEAD = 5;
 /** Places beyond the slots and what is ahead of them, so that control messages pass the tasks. */
 const CONTROL_PREFETCH = 16;
 const JOIN_RETRY_MS = 1_000;
@@ -126,7 +127,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
     }
     this.consumer = this.messaging.consume({
       queue: this.names.workerQueue(this.config.workerId),
-      prefetch: (1 + MOST_AHEAD) * this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
+      prefetch: (1 + TASKS_AHEAD) * this.config.workerMaxConcurrentFlows + CONTROL_PREFETCH,
       purpose: 'task consumer',
       onDelivery: (delivery) => this.receive(delivery),
       onConsuming: () =>
@@ -196,7 +197,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
       heldExecutionIds: this.tasks.heldExecutionIds(),
       weight: this.config.workerWeight,
       takesBatches: true,
-      takesAhead: true,
+      takesAhead: TASKS_AHEAD,
       ...(this.config.workerClass !== '' && { workerClass: this.config.workerClass }),
     };
     return this.tell(REGISTRATION_TYPE, registration);

@@ -119,8 +119,8 @@ function attempt(db: SqliteFile, request: SqliteRequest, isAsking: boolean): Sql
   const { id, statements } = request;
   // A single statement that fails undoes itself.
   const isSeveral = statements!.length > 1;
+  if (isSeveral) db.execute(SAVEPOINT);
   try {
-    if (isSeveral) db.execute(SAVEPOINT);
     const answer = execute(db, request, isAsking);
     if (isSeveral) db.execute(RELEASE);
     return answer && { id, answer };
@@ -128,7 +128,7 @@ function attempt(db: SqliteFile, request: SqliteRequest, isAsking: boolean): Sql
     if (!db.isInTransaction) {
       throw error;
     }
-    if (isSeveral) db.execute(ROLLBACK_TO);
+    if (isSeveral) [ROLLBACK_TO, RELEASE].forEach((end) => db.execute(end));
     return { id, error: describe(error) };
   }
 }

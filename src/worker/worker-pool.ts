@@ -172,20 +172,28 @@ export class WorkerPool {
     }
   }
 
-  /** The strategy's choice for a task of this class, or null; for a solo task, an empty worker. Nothing is held yet. */
-  pick(requiredTypes: string, solo = false): WorkerRecord | null {
+  /**
+   * The strategy's choice for a task of this class, or null; for a solo task, an empty worker. Nothing is held yet.
+   * @param mayGoAhead whether a worker without a free slot will do
+   */
+  pick(requiredTypes: string, solo = false, mayGoAhead = true): WorkerRecord | null {
     if (solo) {
       const empty = this.capable(requiredTypes).filter((worker) => mayRunAlone(worker, this.loadLimit));
       return empty.find(({ keptFree }) => keptFree) ?? empty[0] ?? null;
     }
     const { strategy } = this.options;
     const groups = this.groupsFor(requiredTypes);
-    return strategy.pick(groups.map(({ free }) => free)) ?? strategy.pick(groups.map(({ ahead }) => ahead));
+    const withSlot = strategy.pick(groups.map(({ free }) => free));
+    return withSlot === null && mayGoAhead ? strategy.pick(groups.map(({ ahead }) => ahead)) : withSlot;
   }
 
   /** Some worker could take a task of this class at once. */
-  canTake(requiredTypes: string, solo: boolean): boolean {
-    return solo ? this.pick(requiredTypes, true) !== null : this.classState(requiredTypes) === 'free';
+  canTake(requiredTypes: string, solo: boolean, mayGoAhead = true): boolean {
+    return solo
+      ? this.pick(requiredTypes, true) !== null
+      : this.groupsFor(requiredTypes).some(
+          ({ free, ahead }) => free.size > 0 || (mayGoAhead && ahead.size > 0),
+        );
   }
 
   /**

@@ -1,9 +1,4 @@
-import {
-  MOST_AHEAD,
-  type WorkerLoad,
-  type WorkerRegistrationMessage,
-  type WorkerStatus,
-} from '../queue/contracts/fleet.js';
+import type { WorkerLoad, WorkerRegistrationMessage, WorkerStatus } from '../queue/contracts/fleet.js';
 
 /** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
 export type Lifecycle = 'joining' | 'ready' | 'draining' | 'gone';
@@ -91,8 +86,8 @@ export function room(worker: WorkerRecord): number {
 }
 
 /** How many short tasks it may have ahead of each slot. */
-function aheadOfSlot({ meanRunMs }: WorkerRecord): number {
-  return Math.min(MOST_AHEAD, Math.floor(ROUND_MS / meanRunMs));
+function aheadOfSlot({ registration, meanRunMs }: WorkerRecord): number {
+  return Math.min(registration.takesAhead ?? 0, Math.floor(ROUND_MS / meanRunMs));
 }
 
 /** max(flows held / slots, active nodes / node limit), 0..1. Slots by the ledger: a heartbeat may be 15 s old. */
@@ -129,7 +124,6 @@ export function canBeKeptFree(worker: WorkerRecord, loadLimitPercent: number): b
  */
 export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boolean {
   return (
-    worker.registration.takesAhead === true &&
     room(worker) > 0 &&
     !worker.alone &&
     !worker.late &&

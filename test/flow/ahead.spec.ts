@@ -45,6 +45,19 @@ describe('tasks ahead', () => {
     await expectInvariants(system, [...shown, ...long, ...behind], { states: ['completed', 'cancelled'] });
   });
 
+  it('are none that would end with their worker: a flow of one attempt waits for a slot, and what comes after it', async () => {
+    system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '2' } });
+    const shown = await runQuick(300);
+    const long = await Promise.all([1, 2].map(() => system.api.submit(delayFlow(2_000))));
+    await Promise.all(long.map((id) => system.api.untilState(id, 'running')));
+    const single = { ...quick, retry: { maxAttempts: 1 } };
+    const behind = [await system.api.submit(single), await system.api.submit(quick)];
+    const ended = await Promise.all([...long, ...behind].map((id) => system.api.untilEnded(id)));
+    const outcomes = ended.map(({ attempts }) => attempts.map(({ outcome }: { outcome: string }) => outcome));
+    expect(outcomes).toEqual(ended.map(() => ['completed']));
+    await expectInvariants(system, [...shown, ...long, ...behind]);
+  });
+
   it('that a worker hands back twice, since it missed a confirm, are not taken from it the second time', async () => {
     system = await System.start();
     const fake = await FakeWorker.join(system, 'fake', 2);

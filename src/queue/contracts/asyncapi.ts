@@ -305,6 +305,11 @@ const TASK_HEADERS = {
       description:
         'The last attempt of a flow whose worker was lost before: its worker gets nothing else meanwhile.',
     },
+    [HEADERS.needsSlot]: {
+      const: true,
+      description:
+        'The last attempt of a flow, or one after its worker was lost: it is not sent ahead of a free slot.',
+    },
     [HEADERS.traceparent]: { type: 'string', description: 'W3C trace context.' },
   },
 };

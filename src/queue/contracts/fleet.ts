@@ -14,9 +14,6 @@ export interface WorkerCapacity {
 export const WORKER_STATUSES = ['healthy', 'degraded', 'critical'] as const;
 export type WorkerStatus = (typeof WORKER_STATUSES)[number];
 
-/** How many tasks for each of its slots a worker is given ahead at most. */
-export const MOST_AHEAD = 5;
-
 /** Sent at start, after every reconnect, and whenever an orchestrator asks (`worker.register`). */
 export interface WorkerRegistrationMessage {
   workerId: string;
@@ -32,10 +29,10 @@ export interface WorkerRegistrationMessage {
   /** It takes `flow.tasks`, several tasks in one message; default false. */
   takesBatches?: boolean;
   /**
-   * While its tasks are short it takes more than it has slots, up to `MOST_AHEAD` times as many, begins them as slots become
-   * free, and hands back what has waited for long; default false.
+   * While its tasks are short it takes up to so many more for each of its slots, begins them as slots become free, and hands
+   * back what has waited for long; default 0.
    */
-  takesAhead?: boolean;
+  takesAhead?: number;
   /** The class it belongs to (`WORKER_CLASSES`); default the first. */
   workerClass?: string;
 }
@@ -102,7 +99,7 @@ export const registrationSchema = {
     heldExecutionIds: { type: 'array', items: idSchema },
     weight: { type: 'number', exclusiveMinimum: 0, maximum: 1000 },
     takesBatches: { type: 'boolean' },
-    takesAhead: { type: 'boolean' },
+    takesAhead: { type: 'integer', minimum: 0, maximum: 5 },
     workerClass: idSchema,
   },
 } as const;

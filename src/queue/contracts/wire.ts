@@ -44,6 +44,8 @@ export const HEADERS = {
   assignmentSeq: 'x-assignment-seq',
   /** `true` on the last attempt of a task whose worker was lost before: it gets a worker to itself. */
   solo: 'x-solo',
+  /** `true` on an attempt that must not be sent ahead of a free slot: the last one, or one after a worker was lost. */
+  needsSlot: 'x-needs-slot',
   traceparent: 'traceparent',
 } as const;
 

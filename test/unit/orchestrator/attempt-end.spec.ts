@@ -5,7 +5,7 @@ import {
   namingWorker,
   retryDelayMs,
 } from '../../../src/orchestrator/attempt-end.js';
-import { runsAlone } from '../../../src/orchestrator/suspects.js';
+import { needsSlot, runsAlone } from '../../../src/orchestrator/suspects.js';
 
 const tiers = [1_000, 5_000, 30_000];
 const failed: FailedAttempt = {
@@ -71,6 +71,15 @@ describe('an attempt has a worker to itself', () => {
     ['not the only one', 3, [], false],
   ])('%s', (_, attempt, codes, expected) => {
     expect(runsAlone({ attempt, maxAttempts: 3, pastAttempts: codes.map(ended) })).toBe(expected);
+  });
+
+  it.each([
+    ['the last one', 3, ['node_failed', null], true],
+    ['one after a lost worker', 2, ['worker_lost'], true],
+    ['not the first of several', 1, [], false],
+    ['not after other failures, before the last', 2, ['node_failed'], false],
+  ])('is not sent ahead of a free slot: %s', (_, attempt, codes, expected) => {
+    expect(needsSlot({ attempt, maxAttempts: 3, pastAttempts: codes.map(ended) })).toBe(expected);
   });
 });
 

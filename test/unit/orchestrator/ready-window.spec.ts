@@ -8,6 +8,7 @@ interface Given {
   id: string;
   types?: string;
   solo?: boolean;
+  needsSlot?: boolean;
   sinceMs?: number;
   /** False = it came with a message. Default true. */
   own?: boolean;
@@ -18,6 +19,7 @@ function taskOf({
   id,
   types = 'delay',
   solo = false,
+  needsSlot = false,
   sinceMs = 0,
   own = true,
   bytes = 10,
@@ -28,6 +30,7 @@ function taskOf({
     priority: 'normal',
     requiredTypes: types,
     solo,
+    needsSlot,
     content: Buffer.alloc(bytes),
     delivery: own ? null : DELIVERY,
     sinceMs,
@@ -203,6 +206,7 @@ describe('a ready window beside a plain list', () => {
         do: fc.constant('push' as const),
         types: fc.constantFrom(...TYPES),
         solo: fc.boolean(),
+        needsSlot: fc.boolean(),
         own: fc.boolean(),
       }),
       fc.record({ do: fc.constant('take' as const), free: fc.subarray(TYPES) }),
@@ -280,6 +284,12 @@ describe('a ready window beside a plain list', () => {
           expect(window.ownWaiting).toBe(waiting.filter(({ delivery }) => delivery === null).length);
           expect(window.isFull).toBe(withMessage.length >= CAPACITY);
           expect(window.hasSolo).toBe(waiting.some(({ solo }) => solo));
+          for (const each of TYPES) {
+            const slotted = waiting.some(
+              ({ requiredTypes, needsSlot }) => requiredTypes === each && needsSlot,
+            );
+            expect(window.hasSlotted((types) => types === each)).toBe(slotted);
+          }
         });
       }),
       { numRuns: 100 },

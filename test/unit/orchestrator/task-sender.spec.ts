@@ -6,7 +6,7 @@ function assignedTo(workerId: string, seq: number, given: { bytes?: number; solo
   const { bytes = 100, solo = false } = given;
   const executionId = `e${seq}`;
   return {
-    task: { executionId, attempt: 1, requiredTypes: 'delay', solo },
+    task: { executionId, attempt: 1, requiredTypes: 'delay', solo, needsSlot: false },
     content: Buffer.alloc(bytes),
     held: { executionId, attempt: 1, workerId, assignmentSeq: seq, solo },
   };

@@ -20,6 +20,7 @@ function recorded(executionId: string): RecordedTask {
       '{"flowData":{"name":"f","version":1,"nodes":[{"id":"a","type":"delay"}],"connections":[]},"inputs":{"ü":1}}',
     timeoutMs: 1_000,
     solo: false,
+    needsSlot: false,
   };
 }
 

@@ -270,6 +270,18 @@ describe('a task that finds no slot', () => {
     expect([...running.keys()]).toEqual(['waits']);
   });
 
+  it('is handed back at once when 32 MiB wait already', async () => {
+    const { receive, ends, runner, untilEnds } = runnerWith(1);
+    const large = (id: string): TaskMessage => ({ ...taskOf(id), inputs: { text: 'x'.repeat(9_000_000) } });
+    receive(batchOf([taskOf('runs'), ...['a', 'b', 'c', 'd'].map(large)]));
+    receive(batchOf([taskOf('small')]));
+    expect(runner.queuedTasks).toBe(4);
+    await untilEnds(5);
+    expect(ends()[0]).toBe('small handed_back');
+    receive(batchOf([taskOf('fits')]));
+    expect(runner.queuedTasks).toBe(1);
+  });
+
   it('may come again before the broker has confirmed that it was handed back: then it runs', async () => {
     const { receive, ends, end, running, untilEnds, hold } = runnerWith(1);
     const [first, again] = [batchOf([taskOf('runs'), taskOf('waits')]), batchOf([taskOf('waits')])];

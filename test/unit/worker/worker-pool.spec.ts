@@ -152,7 +152,7 @@ describe('the worker pool', () => {
 describe('a worker whose tasks are short', () => {
   const SHORT_MS = 1;
   /** Full, both of them, once `a` and `b` have shown how long their tasks take. */
-  const pairOf = (strategy: Strategy, runMs: number, takesAhead = true): WorkerPool => {
+  const pairOf = (strategy: Strategy, runMs: number, takesAhead = 5): WorkerPool => {
     const pool = poolOf(
       strategy,
       { workerId: 'a', slots: 2, takesAhead },
@@ -193,6 +193,20 @@ describe('a worker whose tasks are short', () => {
     expect(given).toHaveLength(2 * 2 * ahead);
   });
 
+  it('is given no more ahead than it takes', () => {
+    expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 9, 'log')).toContain(null);
+    expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 8, 'log')).not.toContain(null);
+  });
+
+  it('gets none ahead for a task that needs a slot', () => {
+    const pool = pairOf(new RoundRobin(), SHORT_MS);
+    expect(pool.canTake('log', false, false)).toBe(false);
+    expect(pool.pick('log', false, false)).toBeNull();
+    pool.release('delay-0', 1);
+    expect(pool.canTake('log', false, false)).toBe(true);
+    expect(pool.pick('log', false, false)).not.toBeNull();
+  });
+
   it('gets no more ahead when its tasks have become longer meanwhile', () => {
     const pool = pairOf(new Weighted(), SHORT_MS);
     const given = assign(pool, 10, 'log');
@@ -214,8 +228,8 @@ describe('a worker whose tasks are short', () => {
 
   it('gets none ahead if its tasks take long, if it is new, or if it does not say that it takes them', () => {
     expect(pairOf(new RoundRobin(), 26).pick('log')).toBeNull();
-    expect(pairOf(new RoundRobin(), SHORT_MS, false).pick('log')).toBeNull();
-    const fresh = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: true });
+    expect(pairOf(new RoundRobin(), SHORT_MS, 0).pick('log')).toBeNull();
+    const fresh = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: 5 });
     fresh.hold('e', 1, 'a');
     expect(fresh.pick('log')).toBeNull();
   });
@@ -257,7 +271,7 @@ describe('a worker whose tasks are short', () => {
   );
 
   it('gets none ahead once it was late with one, until its tasks are short again', () => {
-    const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: true });
+    const pool = poolOf(new RoundRobin(), { workerId: 'a', slots: 1, takesAhead: 5 });
     for (let task = 0; task < 200; task++) pool.ran('a', SHORT_MS);
     pool.hold('e', 1, 'a');
     expect(pool.pick('log')).not.toBeNull();
