@@ -250,6 +250,8 @@ describe('the SQLite store', () => {
     await store.open();
     const statements = jest.spyOn(SqliteClient.prototype, 'execute');
     expect(await store.held()).toHaveLength(1);
+    // By itself too large for one parameter a value.
+    const large = JSON.stringify('x'.repeat(600_000));
     const batches = [1, 20, 200, 256, 600].map((size) => held.slice(0, size));
     await Promise.all([
       ...batches.flatMap((batch) => [
@@ -265,6 +267,8 @@ describe('the SQLite store', () => {
         store.park(batch, 'pool_full'),
         store.requeue(batch.slice(1).map((task) => ended(task))),
       ]),
+      store.accept([newExecution({ request: large })]),
+      store.finish([finished(held[1]!, { result: large })]),
       store.countOpen(),
       store.due(10, []),
       store.ended(['unknown']),
@@ -280,6 +284,7 @@ describe('the SQLite store', () => {
     statements.mockRestore();
     await store.close();
     expect(asked.size).toBeGreaterThanOrEqual(10);
+    expect([...asked].filter((text) => text.includes('value ->> 0 as execution_id'))).toHaveLength(2);
 
     const database = new Database(file);
     // The partial indexes hold only what waits.
