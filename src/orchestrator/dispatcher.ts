@@ -225,7 +225,8 @@ export class Dispatcher {
     }
   }
 
-  private track(work: Promise<void>): void {
+  /** Is finished before this replica stops dispatching. @param work never rejects */
+  track(work: Promise<void>): void {
     const tracked = work.finally(() => this.underWay.delete(tracked));
     this.underWay.add(tracked);
   }

@@ -23,22 +23,25 @@ export interface Refusal {
 
 interface Accepted {
   acceptance: Acceptance;
-  /** Resolves when its task is on its way, and perhaps others with it; null = it has to be published. */
+  /** Resolves when the answer need not wait for its task any longer; null = that has to be published. */
   onItsWay: Promise<void> | null;
 }
 
 /** Where a task goes once its row is written. */
 type Place = HeldTask | 'line' | 'broker';
 
+const AT_ONCE = Promise.resolve();
 const RETRY_AFTER_S = 5;
 const BACKLOG_AGE_MS = 1_000;
 
 /**
  * Takes executions in: row first, then publish, then the answer. A crash in between leaves a row that becomes due by
  * itself. Where the task could start at once, its slot is taken before the row is written, the row is born
- * `assigned`, and the task goes straight to its worker: one write and one hop. Where it cannot, and nothing waits on
- * the broker that came before it, it is born `queued` and waits with the dispatcher, which is this process: one hop as
- * well. Only what exceeds the dispatcher's window, or is accepted by a replica that does not lead, goes by a ready queue.
+ * `assigned`, and the task goes straight to its worker: one write and one hop. The answer waits for the broker's confirm
+ * only if the flow has a single attempt: if this process dies in between, the next leader counts that as begun, and gives
+ * the task out again while it has attempts left. Where it cannot start, and nothing waits on the broker that came before
+ * it, it is born `queued` and waits with the dispatcher, which is this process: one hop as well. Only what exceeds the
+ * dispatcher's window, or is accepted by a replica that does not lead, goes by a ready queue.
  */
 @Injectable()
 export class Intake {
@@ -127,11 +130,13 @@ export class Intake {
       }
     });
     const sent = Promise.all(this.sender.sendAll(assigned).map(({ done }) => done)).then(() => undefined);
-    const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? Promise.resolve() : null;
+    this.dispatcher.track(sent);
+    const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? AT_ONCE : null;
     const ways = { line: inLine, broker: null };
     return answers.map((acceptance, index) => {
       const place = places[index]!;
-      return { acceptance, onItsWay: typeof place === 'string' ? ways[place] : sent };
+      const onItsWay = items[index]!.maxAttempts === 1 ? sent : AT_ONCE;
+      return { acceptance, onItsWay: typeof place === 'string' ? ways[place] : onItsWay };
     });
   }
 

@@ -33,6 +33,8 @@ export class Recorder {
   private readonly ends: Write<FinishedAttempt>;
   private readonly retries: Write<Retry>;
   private readonly requeues: Write<Requeue>;
+  /** Resolves when each end that was reported so far is on record, or refused by it. */
+  private earlierEnds: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly config: OrchestratorConfigService,
@@ -63,7 +65,7 @@ export class Recorder {
    */
   record(reports: readonly TaskReport[], workerId: string): Promise<unknown> {
     const completed: FinishedAttempt[] = [];
-    const others: Promise<void>[] = [];
+    const others: (() => Promise<void>)[] = [];
     let isAnyFree = false;
     for (const report of reports) {
       const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
@@ -77,13 +79,13 @@ export class Recorder {
       if (result !== null && Buffer.byteLength(result) <= this.config.resultLimitBytes) {
         completed.push(finishedAttempt(report, workerId, 'completed', result, null));
       } else {
-        others.push(this.recordOther(task, report, isAlone));
+        others.push(() => this.recordOther(task, report, isAlone));
       }
     }
     if (isAnyFree) {
       this.workers.emit('capacity');
     }
-    return Promise.all([this.finish(completed), ...others]);
+    return Promise.all([this.finish(completed), ...others.map((other) => other())]);
   }
 
   private async recordOther(task: HeldTaskRef, report: TaskReport, isAlone: boolean): Promise<void> {
@@ -124,6 +126,8 @@ export class Recorder {
   }
 
   private async failed(task: HeldTaskRef, report: TaskReport | null, error: Failure): Promise<void> {
+    // The first word of an attempt counts: what is decided here must not overtake an end that was reported before.
+    await this.earlierEnds;
     const record = await this.persist(() => this.store.get(task.executionId));
     if (!record || record.attempt !== task.attempt) {
       return this.stale(task);
@@ -155,8 +159,11 @@ export class Recorder {
     await this.requeue({ ...task, error: null, countAttempt: false, outcome: 'handed_back', durationMs });
   }
 
-  private async finish(attempts: FinishedAttempt[]): Promise<void> {
-    await this.ends(attempts, (attempt, isRecorded) => {
+  private finish(attempts: FinishedAttempt[]): Promise<void> {
+    if (attempts.length === 0) {
+      return Promise.resolve();
+    }
+    const recorded = this.ends(attempts, (attempt, isRecorded) => {
       const { state, workerId, durationMs } = attempt;
       if (isRecorded) {
         this.metrics.recorded(state, durationMs);
@@ -167,6 +174,8 @@ export class Recorder {
       // Once more: the rescuer may have taken it again, as the record still had it there.
       this.free(attempt);
     });
+    this.earlierEnds = recorded.catch(() => undefined);
+    return recorded;
   }
 
   private async retry(retry: Retry): Promise<void> {

@@ -192,6 +192,27 @@ describe('bad input over AMQP', () => {
     expect(await letters()).toEqual([]);
   });
 
+  it('as two ends of one attempt leaves the first, also while many others are being recorded', async () => {
+    await system.workers.get('worker-1')!.stop();
+    fake = await FakeWorker.join(system, 'fake', 60);
+    const ids = await Promise.all(Array.from({ length: 60 }, () => system.api.submit(delayFlow(1))));
+    const tasks = [];
+    for (const _ of ids) tasks.push(await fake.nextTask());
+    const error = { code: 'node_failed', message: 'after all', retryable: true };
+    await Promise.all(
+      ids.flatMap((executionId) => [
+        fake!.report({ executionId, attempt: 1, kind: 'completed', result: { wait: null } }),
+        fake!.report({ executionId, attempt: 1, kind: 'failed', error }),
+      ]),
+    );
+    tasks.forEach((task) => fake!.ack(task));
+    const ended = await Promise.all(ids.map((id) => system.api.untilEnded(id)));
+    expect(ended.filter(({ state, attempt }) => state !== 'completed' || attempt !== 1)).toEqual([]);
+    await fake.close();
+    await system.startWorker('worker-1');
+    await expectSound('two ends of one attempt', ids);
+  });
+
   it('of workers that are not what they say harms no flow', async () => {
     const ids = await Promise.all(Array.from({ length: 5 }, () => system.api.submit(delayFlow(1_000))));
     const tell = (type: string, content: object): Promise<void> =>
