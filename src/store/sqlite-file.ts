@@ -135,7 +135,7 @@ function openExclusively(file: string): Database.Database {
       // row longer, which splits pages of 4 KiB, where few rows fit, more often than those of 8. A file keeps its size.
       database.exec(`
         pragma page_size = 8192; pragma locking_mode = EXCLUSIVE; pragma journal_mode = WAL; pragma synchronous = FULL;
-        pragma cache_size = -16384; pragma temp_store = MEMORY;
+        pragma cache_size = -12288; pragma temp_store = MEMORY;
         pragma wal_autocheckpoint = 4000; pragma journal_size_limit = 67108864;
         begin exclusive; commit`);
     } catch (error) {
