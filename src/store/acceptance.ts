@@ -103,8 +103,8 @@ export class ExecutionAcceptance {
       })),
     );
     await sql`
-      insert into execution_labels (label, created_at, execution_id)
-      select label, created_at, executions.execution_id
+      insert into execution_labels (label, created_at, seq, execution_id)
+      select label, created_at, seq, executions.execution_id
       from (${this.session.dialect.rows(LABEL_ROW, rows)}) as fresh
       join executions on executions.execution_id = fresh.execution_id
       where true

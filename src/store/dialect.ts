@@ -14,6 +14,11 @@ import {
  */
 export interface StoreDialect {
   readonly name: 'postgres' | 'sqlite';
+  /**
+   * The column by which a row that was found in an index is read: SQLite's indexes have the row's place in them,
+   * PostgreSQL has no index on that.
+   */
+  readonly key: 'seq' | 'execution_id';
   /** The store's clock, epoch ms: the server's on PostgreSQL, this process's on SQLite, which has but one. */
   now(): RawBuilder<number>;
   /** A subquery of `rows`, given as one JSON parameter however many they are. */
@@ -44,6 +49,7 @@ function textsOf(values: readonly string[] | Place): string | Place {
 
 export const postgres: StoreDialect = {
   name: 'postgres',
+  key: 'execution_id',
   now: () => postgresBatch.now,
   batch: postgresBatch,
   rows: (shape, rows) =>
@@ -61,6 +67,7 @@ const nothing = sql``;
 
 export const sqlite: StoreDialect = {
   name: 'sqlite',
+  key: 'seq',
   now: () => sql<number>`${Date.now()}`,
   batch: sqliteBatch,
   rows: (shape, rows) => sql`select ${shape.sqlite} from json_each(${JSON.stringify(asArrays(shape, rows))})`,

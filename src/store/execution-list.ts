@@ -8,11 +8,13 @@ import { isIn } from './transition-sql.js';
 import { EXECUTION_STATES, isHeld } from './transitions.js';
 
 interface Position {
-  createdAt: number;
-  executionId: string;
+  created_at: number;
+  seq: number;
 }
 
-const SUMMARY = sql.join(SUMMARY_COLUMNS.map((column) => sql.ref(`executions.${column}`)));
+type ListedRow = SummaryRow & Position;
+
+const LISTED = sql.join([...SUMMARY_COLUMNS, 'seq'].map((column) => sql.ref(`executions.${column}`)));
 
 /** The list of executions, newest first, a page at a time. */
 export class ExecutionList {
@@ -22,36 +24,56 @@ export class ExecutionList {
     const after = cursor === undefined ? null : readCursor(cursor);
     if (filter.states?.length === 0) return { items: [], nextCursor: null };
     // One more than asked for tells whether there is another page.
-    const found = await this.session.rows(page(filter, limit + 1, after));
-    const items = found.slice(0, limit).map(toSummary);
-    const last = items.at(-1);
-    return { items, nextCursor: found.length > limit && last !== undefined ? writeCursor(last) : null };
+    const key = sql.id(this.session.dialect.key);
+    const found = await this.session.rows(page(key, filter, limit + 1, after));
+    const rows = found.slice(0, limit);
+    const last = rows.at(-1);
+    return {
+      items: rows.map(toSummary),
+      nextCursor: found.length > limit && last !== undefined ? writeCursor(last) : null,
+    };
   }
 }
 
-/** A cross join keeps SQLite from turning the two sides around. */
-function page(filter: ExecutionFilter, limit: number, after: Position | null): RawBuilder<SummaryRow> {
+/**
+ * A cross join keeps SQLite from turning the two sides around.
+ *
+ * @param key the column by which the rows are read once it is known which
+ */
+function page(
+  key: RawBuilder<unknown>,
+  filter: ExecutionFilter,
+  limit: number,
+  after: Position | null,
+): RawBuilder<ListedRow> {
   const [first, ...others] = Object.entries(filter.labels ?? {}).map(([name, value]) =>
     labelKey(name, value),
   );
   const keys =
-    first === undefined ? byStates(filter, limit, after) : byLabel(first, others, filter, limit, after);
-  return sql<SummaryRow>`
-    select ${SUMMARY} from (${keys}) as keys cross join executions where executions.execution_id = keys.execution_id
-    order by executions.created_at desc, executions.execution_id desc limit ${limit}`;
+    first === undefined
+      ? byStates(key, filter, limit, after)
+      : byLabel(key, first, others, filter, limit, after);
+  return sql<ListedRow>`
+    select ${LISTED} from (${keys}) as keys cross join executions where executions.${key} = keys.key
+    order by executions.created_at desc, executions.seq desc limit ${limit}`;
 }
 
-function byStates(filter: ExecutionFilter, limit: number, after: Position | null): RawBuilder<unknown> {
+function byStates(
+  key: RawBuilder<unknown>,
+  filter: ExecutionFilter,
+  limit: number,
+  after: Position | null,
+): RawBuilder<unknown> {
   const conditions = [...columnFilters(filter), ...timeFilters('executions', filter, after)];
   const ranges = eachRange(
     rangesFor(filter),
     (range) => sql`
-      select executions.execution_id, executions.created_at from executions where ${all([range, ...conditions])}
-      order by executions.created_at desc, executions.execution_id desc limit ${limit}`,
+      select executions.${key} as key, executions.created_at, executions.seq from executions
+      where ${all([range, ...conditions])} order by executions.created_at desc, executions.seq desc limit ${limit}`,
   );
   // Merged before the rows are read: SQLite would else read those of each range, of which nearly all are left out.
   return sql`
-    select execution_id from (${ranges}) as ranges order by created_at desc, execution_id desc limit ${limit}`;
+    select key from (${ranges}) as ranges order by created_at desc, seq desc limit ${limit}`;
 }
 
 /**
@@ -74,6 +96,7 @@ function rangesFor({ states, flowId, workerId, priority }: ExecutionFilter): Ran
 
 /** The first label's own table is in the order of the list. */
 function byLabel(
+  key: RawBuilder<unknown>,
   label: string,
   others: string[],
   filter: ExecutionFilter,
@@ -84,11 +107,11 @@ function byLabel(
     (other) => sql<boolean>`exists (
       select 1 from execution_labels as other
       where other.label = ${other} and other.created_at = labelled.created_at
-        and other.execution_id = labelled.execution_id)`,
+        and other.seq = labelled.seq)`,
   );
   const conditions = [
     sql<boolean>`labelled.label = ${label}`,
-    sql<boolean>`executions.execution_id = labelled.execution_id`,
+    sql<boolean>`executions.${key} = labelled.${key}`,
     ...timeFilters('labelled', filter, after),
     ...alsoLabelled,
     ...columnFilters(filter),
@@ -98,9 +121,9 @@ function byLabel(
       : [sql<boolean>`executions.priority = ${priorityRank(filter.priority)}`]),
   ];
   return sql`
-    select labelled.execution_id from execution_labels as labelled cross join executions
+    select labelled.${key} as key from execution_labels as labelled cross join executions
     where ${all(conditions)}
-    order by labelled.created_at desc, labelled.execution_id desc limit ${limit}`;
+    order by labelled.created_at desc, labelled.seq desc limit ${limit}`;
 }
 
 function columnFilters({ flowId, workerId }: ExecutionFilter): RawBuilder<boolean>[] {
@@ -112,13 +135,11 @@ function columnFilters({ flowId, workerId }: ExecutionFilter): RawBuilder<boolea
 
 function timeFilters(table: string, filter: ExecutionFilter, after: Position | null): RawBuilder<boolean>[] {
   const createdAt = sql.ref(`${table}.created_at`);
-  const id = sql.ref(`${table}.execution_id`);
+  const seq = sql.ref(`${table}.seq`);
   return [
     ...(filter.createdAfter === undefined ? [] : [sql<boolean>`${createdAt} >= ${filter.createdAfter}`]),
     ...(filter.createdBefore === undefined ? [] : [sql<boolean>`${createdAt} < ${filter.createdBefore}`]),
-    ...(after === null
-      ? []
-      : [sql<boolean>`(${createdAt}, ${id}) < (${after.createdAt}, ${after.executionId})`]),
+    ...(after === null ? [] : [sql<boolean>`(${createdAt}, ${seq}) < (${after.created_at}, ${after.seq})`]),
   ];
 }
 
@@ -126,15 +147,15 @@ function all(conditions: RawBuilder<boolean>[]): RawBuilder<unknown> {
   return sql.join(conditions, sql` and `);
 }
 
-function writeCursor({ createdAt, executionId }: Position): string {
-  return Buffer.from(JSON.stringify([createdAt, executionId])).toString('base64url');
+function writeCursor({ created_at, seq }: Position): string {
+  return Buffer.from(JSON.stringify([created_at, seq])).toString('base64url');
 }
 
 function readCursor(cursor: string): Position {
   try {
-    const [createdAt, executionId] = JSON.parse(Buffer.from(cursor, 'base64url').toString()) as unknown[];
-    if (Number.isSafeInteger(createdAt) && typeof executionId === 'string' && !executionId.includes('\0')) {
-      return { createdAt: createdAt as number, executionId };
+    const [createdAt, seq] = JSON.parse(Buffer.from(cursor, 'base64url').toString()) as unknown[];
+    if (Number.isSafeInteger(createdAt) && Number.isSafeInteger(seq)) {
+      return { created_at: createdAt as number, seq: seq as number };
     }
   } catch {
     // Falls through: whatever is wrong with it, the answer is the same.

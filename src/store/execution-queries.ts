@@ -39,22 +39,24 @@ export class ExecutionQueries {
 
   async due(limit: number, except: string[]): Promise<{ tasks: DueTask[]; nextInMs: number | null }> {
     const { dialect } = this.session;
+    const key = sql.id(dialect.key);
     // One more than asked for: the first that is not answered says how long to wait.
     const rows = await this.session.rows(sql<DueRow>`
       with clock as materialized (select ${dialect.now()} as now), next as materialized (
-        select execution_id from executions
+        select ${key} as key from executions
         where available_at is not null and execution_id not in (${dialect.texts(except)})
-        order by available_at, execution_id limit ${limit + 1})
+        order by available_at, seq limit ${limit + 1})
       select executions.execution_id, attempt, flow_id, priority, required_types, timeout_ms, max_attempts,
         past_attempts, available_at - clock.now as wait_ms, case when available_at <= clock.now then request end as request
-      from next join executions on executions.execution_id = next.execution_id cross join clock
-      order by available_at, executions.execution_id`);
+      from next join executions on executions.${key} = next.key cross join clock
+      order by available_at, seq`);
     const tasks = rows.slice(0, limit).flatMap(toDueTask);
     const next = rows[tasks.length];
     return { tasks, nextInMs: next === undefined ? null : Math.max(0, next.wait_ms) };
   }
 
   async held(): Promise<HeldExecution[]> {
+    const { key } = this.session.dialect;
     const rows = await this.session.run((db) =>
       db
         .selectFrom('executions')
@@ -70,11 +72,7 @@ export class ExecutionQueries {
           'assigned_at',
         ])
         // Found in the index first: with the statistics of a record in which nearly all have ended, SQLite would read all.
-        .where(
-          'execution_id',
-          'in',
-          db.selectFrom('executions').select('execution_id').where(stateIn(HELD_STATES)),
-        )
+        .where(key, 'in', db.selectFrom('executions').select(key).where(stateIn(HELD_STATES)))
         .execute(),
     );
     return rows.map((row) => ({
@@ -116,12 +114,12 @@ export class ExecutionQueries {
     const waiting = sql`select 1 from executions as other where other.state = 'queued' and other.parked_reason is null`;
     const [row] = await this.session.rows(sql<{ ahead: number }>`
       with mine as materialized (
-        select priority, created_at, execution_id from executions where execution_id = ${executionId})
+        select priority, created_at, seq from executions where execution_id = ${executionId})
       select count(*) as ahead from (
         select * from (${waiting} and other.priority < (select priority from mine) limit ${atMost}) as higher
         union all
         select * from (${waiting} and other.priority = (select priority from mine)
-          and (other.created_at, other.execution_id) < ((select created_at from mine), (select execution_id from mine))
+          and (other.created_at, other.seq) < ((select created_at from mine), (select seq from mine))
           limit ${atMost}) as older
       ) as ahead`);
     return Math.min(row?.ahead ?? 0, atMost);

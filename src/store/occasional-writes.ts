@@ -74,16 +74,16 @@ export class OccasionalWrites {
     const { dialect } = this.session;
     const ranges = [...new Set(requiredTypes)].map(
       (types) => sql`select * from (
-        select execution_id, priority, created_at from executions
+        select execution_id, priority, created_at, seq from executions
         where parked_reason is not null and substr(required_types, 1, 200) = ${types.slice(0, 200)}
           and required_types = ${types}
-        order by priority, created_at, execution_id limit ${limit}) as one_class`,
+        order by priority, created_at, seq limit ${limit}) as one_class`,
     );
     const unparked = await this.ids(sql`
       update executions set parked_reason = null, available_at = ${dialect.now()}
       where parked_reason is not null and execution_id in (
         select execution_id from (${sql.join(ranges, sql` union all `)}) as parked
-        order by priority, created_at, execution_id limit ${limit})
+        order by priority, created_at, seq limit ${limit})
       returning execution_id`);
     return unparked.size;
   }

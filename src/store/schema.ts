@@ -15,6 +15,8 @@ export interface StoreDatabase {
 }
 
 export interface ExecutionTable {
+  /** The order of acceptance. In SQLite the row's own place. Indexes end with it: an id is up to ten times as long. */
+  seq: Generated<number>;
   execution_id: string;
   flow_id: string;
   state: ExecutionState;
@@ -63,6 +65,7 @@ export interface ExecutionTable {
 export interface ExecutionLabelTable {
   label: string;
   created_at: number;
+  seq: number;
   execution_id: string;
 }
 

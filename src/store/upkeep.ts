@@ -6,10 +6,10 @@ import type { Executor, StoreSession } from './store-session.js';
 import { isIn } from './transition-sql.js';
 import { TERMINAL_STATES } from './transitions.js';
 
-const LABEL_ROW = rowShape({ label: 'text', created_at: 'bigint', execution_id: 'text' });
+const LABEL_ROW = rowShape({ label: 'text', created_at: 'bigint', seq: 'bigint' });
 
 interface Pruned {
-  execution_id: string;
+  seq: number;
   created_at: number;
   labels: string | null;
 }
@@ -42,13 +42,13 @@ export class Upkeep {
       delete from executions
       where ${isIn(TERMINAL_STATES)} and ${ended} and execution_id in (
         select execution_id from (${ranges}) as candidates order by created_at limit ${limit})
-      returning execution_id, created_at, labels`.execute(trx);
+      returning seq, created_at, labels`.execute(trx);
     const labels = rows.flatMap(labelRows);
     if (labels.length > 0) {
       const given = this.session.dialect.rows(LABEL_ROW, labels);
       await sql`
-        delete from execution_labels where (label, created_at, execution_id) in (
-          select label, created_at, execution_id from (${given}) as pruned)`.execute(trx);
+        delete from execution_labels where (label, created_at, seq) in (
+          select label, created_at, seq from (${given}) as pruned)`.execute(trx);
     }
     return rows.length;
   }
@@ -64,7 +64,7 @@ async function pruneLetters(trx: Executor, before: RawBuilder<number>, limit: nu
   return rows.length;
 }
 
-function labelRows({ labels, created_at, execution_id }: Pruned): Row[] {
+function labelRows({ labels, created_at, seq }: Pruned): Row[] {
   const entries = labels === null ? [] : Object.entries(JSON.parse(labels) as Record<string, string>);
-  return entries.map(([name, value]) => ({ label: labelKey(name, value), created_at, execution_id }));
+  return entries.map(([name, value]) => ({ label: labelKey(name, value), created_at, seq }));
 }

@@ -143,7 +143,8 @@ async function populate(store: ExecutionStore): Promise<ExecutionRecord[]> {
     }
   }
   const records = await Promise.all(ids.map((id) => recordOf(store, id)));
-  return records.toSorted((a, b) => b.createdAt - a.createdAt || (a.executionId < b.executionId ? 1 : -1));
+  // Of the same instant, the one accepted last comes first.
+  return records.toReversed().toSorted((a, b) => b.createdAt - a.createdAt);
 }
 
 function passes(record: ExecutionRecord, filter: ExecutionFilter): boolean {
