@@ -62,15 +62,26 @@ export class Completions implements OnApplicationShutdown {
     if (this.waiters.size === 0) {
       return NOBODY;
     }
-    return new Set(executions.map(({ executionId }) => executionId).filter((id) => this.waiters.has(id)));
+    const ids = new Set<string>();
+    for (const { executionId } of executions) {
+      if (this.waiters.has(executionId)) {
+        ids.add(executionId);
+      }
+    }
+    return ids;
   }
 
-  /** This replica has just recorded the end of it. @param record null = it has not been read */
-  ended(executionId: string, record: ExecutionRecord | null): void {
-    if (record) {
-      this.tell(executionId, record);
-    } else if (this.waiters.has(executionId)) {
-      void this.answer(executionId);
+  /** This replica has just recorded their ends. @param records by execution id; null = it has not been read */
+  ended(records: ReadonlyMap<string, ExecutionRecord | null>): void {
+    if (this.waiters.size === 0) {
+      return;
+    }
+    for (const [executionId, record] of records) {
+      if (record) {
+        this.tell(executionId, record);
+      } else if (this.waiters.has(executionId)) {
+        void this.answer(executionId);
+      }
     }
   }
 

@@ -12,7 +12,7 @@ import { Leadership } from './leadership.js';
 import { ParkingLot } from './parking-lot.js';
 import { ReadyQueues } from './ready-queues.js';
 import type { WaitingTask } from './ready-window.js';
-import { TaskSender } from './task-sender.js';
+import { type Assigned, TaskSender } from './task-sender.js';
 
 /** While one write is under way the next may begin; what happens while both are gathers for a third. */
 const WRITES_AT_ONCE = 2;
@@ -193,35 +193,43 @@ export class Dispatcher {
     const { pool } = this.workers;
     let assigned: Map<string, TaskContent | null>;
     try {
-      assigned = await this.store.assign(
-        this.leadership.epoch,
-        choices.map(({ held }) => held),
-        new Set(choices.flatMap(({ task }) => (task.content === null ? [task.executionId] : []))),
-      );
+      assigned = await this.store.assign(this.leadership.epoch, choices.map(heldOf), withoutContent(choices));
     } catch (error) {
       this.logger.warn(`assignments could not be recorded: ${(error as Error).message}`);
       choices.forEach(({ task }) => pool.release(task.executionId, task.attempt));
-      this.ready.putBack(choices.map(({ task }) => task));
+      this.ready.putBack(choices.map(taskOf));
       return;
     }
-    const [taken, refused] = partition(choices, ({ task }) => assigned.has(task.executionId));
-    for (const { task } of refused) {
-      pool.release(task.executionId, task.attempt);
-      this.track(this.ready.refuse(task));
+    const taken: Choice[] = [];
+    for (const choice of choices) {
+      const { task } = choice;
+      if (assigned.has(task.executionId)) {
+        taken.push(choice);
+      } else {
+        pool.release(task.executionId, task.attempt);
+        this.track(this.ready.refuse(task));
+      }
     }
-    this.ready.moved(taken.map(({ task }) => task));
+    this.ready.moved(taken.map(taskOf));
     this.send(taken, assigned);
   }
 
   /** Does not wait for the broker's confirms: the next pass may begin. Each source is acked after its own. */
   private send(choices: Choice[], contents: ReadonlyMap<string, TaskContent | null>): void {
     const now = performance.now();
-    choices.forEach(({ task }) => this.metrics.assigned(now - task.sinceMs));
-    const assigned = choices.map(({ task, held }) => {
-      return { task, content: bytesOf(task, contents), held };
-    });
+    const assigned: Assigned<WaitingTask>[] = [];
+    for (const { task, held } of choices) {
+      this.metrics.assigned(now - task.sinceMs);
+      assigned.push({ task, content: bytesOf(task, contents), held });
+    }
     for (const { parcel, done } of this.sender.sendAll(assigned)) {
-      this.track(done.then(() => parcel.forEach(({ task }) => this.ready.settle(task))));
+      this.track(done.then(() => this.settle(parcel)));
+    }
+  }
+
+  private settle(choices: readonly Pick<Choice, 'task'>[]): void {
+    for (const { task } of choices) {
+      this.ready.settle(task);
     }
   }
 
@@ -249,15 +257,36 @@ export class Dispatcher {
       this.ready.putBack(tasks);
       return;
     }
-    const [taken, refused] = partition(tasks, ({ executionId }) => parked.has(executionId));
-    for (const task of taken) {
-      this.parkingLot.add(task.requiredTypes, reason);
-      this.ready.settle(task);
+    for (const task of tasks) {
+      if (parked.has(task.executionId)) {
+        this.parkingLot.add(task.requiredTypes, reason);
+        this.ready.settle(task);
+      } else {
+        this.track(this.ready.refuse(task));
+      }
     }
-    refused.forEach((task) => this.track(this.ready.refuse(task)));
     // A worker that supports them may have registered while they were being parked.
     void this.parkingLot.release();
   }
+}
+
+function taskOf({ task }: Choice): WaitingTask {
+  return task;
+}
+
+function heldOf({ held }: Choice): HeldTask {
+  return held;
+}
+
+/** The executions of which only the record has the content. */
+function withoutContent(choices: readonly Choice[]): Set<string> {
+  const ids = new Set<string>();
+  for (const { task } of choices) {
+    if (task.content === null) {
+      ids.add(task.executionId);
+    }
+  }
+  return ids;
 }
 
 /** The bytes of its `TaskMessage`. @param contents what the record gave of those that wait without their content */
@@ -268,10 +297,4 @@ function bytesOf(task: WaitingTask, contents: ReadonlyMap<string, TaskContent | 
     return encodeTask({ ...task, flowId, maxAttempts, timeoutMs, request });
   }
   return Buffer.isBuffer(content) ? content : encodeTask(content);
-}
-
-function partition<T>(items: readonly T[], isIn: (item: T) => boolean): [T[], T[]] {
-  const [inside, outside]: [T[], T[]] = [[], []];
-  items.forEach((item) => (isIn(item) ? inside : outside).push(item));
-  return [inside, outside];
 }

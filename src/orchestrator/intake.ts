@@ -92,23 +92,30 @@ export class Intake {
   async submit(executions: readonly NewExecution[]): Promise<Acceptance[]> {
     const accepted = await this.accepting.addAll(executions);
     const ways = new Set<Promise<void>>();
-    accepted.forEach(({ acceptance, onItsWay }, index) => {
-      const execution = executions[index]!;
-      if (acceptance.kind === 'created') {
-        this.backlog.count++;
-        if (onItsWay !== null) {
-          ways.add(onItsWay);
-        } else if (execution.delayMs === 0) {
-          ways.add(this.publish(execution));
-        }
+    for (let index = 0; index < accepted.length; index++) {
+      const way = this.wayOf(executions[index]!, accepted[index]!);
+      if (way !== null) {
+        ways.add(way);
       }
-    });
+    }
     await Promise.all(ways);
-    return accepted.map(({ acceptance }) => acceptance);
+    return accepted.map(acceptanceOf);
+  }
+
+  /** What the answer waits for once its row is written; null = nothing. */
+  private wayOf(execution: NewExecution, { acceptance, onItsWay }: Accepted): Promise<void> | null {
+    if (acceptance.kind !== 'created') {
+      return null;
+    }
+    this.backlog.count++;
+    return onItsWay ?? (execution.delayMs === 0 ? this.publish(execution) : null);
   }
 
   private async accept(items: NewExecution[]): Promise<Accepted[]> {
-    const places = items.map((item) => this.place(item));
+    const places: Place[] = [];
+    for (const item of items) {
+      places.push(this.place(item));
+    }
     let answers: Acceptance[];
     try {
       answers = await this.store.accept(items);
@@ -118,26 +125,28 @@ export class Intake {
     }
     const assigned: Assigned[] = [];
     const waiting: RecordedTask[] = [];
-    answers.forEach(({ kind }, index) => {
+    for (let index = 0; index < answers.length; index++) {
       const place = places[index]!;
-      if (kind !== 'created') {
+      if (answers[index]!.kind !== 'created') {
         this.giveUp(place);
       } else if (place === 'line') {
         waiting.push(firstTask(items[index]!));
       } else if (place !== 'broker') {
-        const task = firstTask(items[index]!);
-        assigned.push({ task, content: encodeTask(task), held: place });
+        assigned.push(firstAssignment(items[index]!, place));
       }
-    });
+    }
     const sent = Promise.all(this.sender.sendAll(assigned).map(({ done }) => done)).then(() => undefined);
     this.dispatcher.track(sent);
     const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? AT_ONCE : null;
     const ways = { line: inLine, broker: null };
-    return answers.map((acceptance, index) => {
+    const accepted: Accepted[] = [];
+    for (let index = 0; index < answers.length; index++) {
       const place = places[index]!;
       const onItsWay = items[index]!.maxAttempts === 1 ? sent : AT_ONCE;
-      return { acceptance, onItsWay: typeof place === 'string' ? ways[place] : onItsWay };
-    });
+      const way = typeof place === 'string' ? ways[place] : onItsWay;
+      accepted.push({ acceptance: answers[index]!, onItsWay: way });
+    }
+    return accepted;
   }
 
   /** Decides where its task goes, and has its row say so. */
@@ -188,6 +197,15 @@ export class Intake {
       this.logger.debug(`the backlog could not be counted: ${(error as Error).message}`);
     }
   }
+}
+
+function acceptanceOf({ acceptance }: Accepted): Acceptance {
+  return acceptance;
+}
+
+function firstAssignment(execution: NewExecution, held: HeldTask): Assigned {
+  const task = firstTask(execution);
+  return { task, content: encodeTask(task), held };
 }
 
 function firstTask(execution: NewExecution): RecordedTask {

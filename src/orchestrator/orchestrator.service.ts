@@ -123,16 +123,22 @@ export class OrchestratorService {
   private async submitAll(checked: readonly (NewExecution | BatchOutcome)[]): Promise<BatchOutcome[]> {
     const outcomes = await this.outcomesOf(checked.filter(isExecution));
     let next = 0;
-    return checked.map((each) => (isExecution(each) ? outcomes[next++]! : each));
+    const all: BatchOutcome[] = [];
+    for (const each of checked) {
+      all.push(isExecution(each) ? outcomes[next++]! : each);
+    }
+    return all;
   }
 
   private async outcomesOf(executions: NewExecution[]): Promise<BatchOutcome[]> {
     try {
       const acceptances = await this.intake.submit(executions);
-      return executions.map((execution, index) => {
-        const submitted = submittedAs(execution, acceptances[index]!);
-        return submitted instanceof Error ? this.problemOf(submitted) : { submitted };
-      });
+      const outcomes: BatchOutcome[] = [];
+      for (let index = 0; index < executions.length; index++) {
+        const submitted = submittedAs(executions[index]!, acceptances[index]!);
+        outcomes.push(submitted instanceof Error ? this.problemOf(submitted) : { submitted });
+      }
+      return outcomes;
     } catch (error) {
       return executions.map((execution) => this.problemOf(this.failureOf(error, execution)));
     }

@@ -104,7 +104,9 @@ export class ReadyQueues extends EventEmitter<{ arrived: [] }> {
 
   /** The record has them with a worker: if they become due from now on, they have to be published. */
   moved(tasks: readonly WaitingTask[]): void {
-    tasks.forEach((task) => this.windows[task.priority].disown(task));
+    for (const task of tasks) {
+      this.windows[task.priority].disown(task);
+    }
   }
 
   /** False while the broker takes no messages: a task could not be passed on, so it waits here instead. */

@@ -49,13 +49,17 @@ export class Recorder {
       await this.persist(() => store.markRunning(items));
       return items.map((): void => undefined);
     });
-    this.ends = this.flightOf(async (items) => {
-      const recorded = await store.finish(items, completions.awaited(items));
-      recorded.forEach((record, executionId) => completions.ended(executionId, record));
-      return recorded;
-    });
-    this.retries = this.flightOf((items) => store.retryLater(items));
-    this.requeues = this.flightOf((items) => store.requeue(items));
+    this.ends = this.flightOf(
+      async (items) => {
+        const recorded = await store.finish(items, completions.awaited(items));
+        completions.ended(recorded);
+        return recorded;
+      },
+      (end, isRecorded) => this.ended(end, isRecorded),
+    );
+    const tell = (task: HeldTaskRef, isRecorded: boolean): void => void (isRecorded || this.stale(task));
+    this.retries = this.flightOf<Retry>((items) => store.retryLater(items), tell);
+    this.requeues = this.flightOf<Requeue>((items) => store.requeue(items), tell);
   }
 
   /**
@@ -163,28 +167,30 @@ export class Recorder {
     if (attempts.length === 0) {
       return Promise.resolve();
     }
-    const recorded = this.ends(attempts, (attempt, isRecorded) => {
-      const { state, workerId, durationMs } = attempt;
-      if (isRecorded) {
-        this.metrics.recorded(state, durationMs);
-        this.countFor(workerId, state, durationMs ?? 0);
-      } else {
-        this.stale(attempt);
-      }
-      // Once more: the rescuer may have taken it again, as the record still had it there.
-      this.free(attempt);
-    });
+    const recorded = this.ends(attempts);
     this.earlierEnds = recorded.catch(() => undefined);
     return recorded;
   }
 
+  private ended(end: FinishedAttempt, isRecorded: boolean): void {
+    const { state, workerId, durationMs } = end;
+    if (isRecorded) {
+      this.metrics.recorded(state, durationMs);
+      this.countFor(workerId, state, durationMs ?? 0);
+    } else {
+      this.stale(end);
+    }
+    // Once more: the rescuer may have taken it again, as the record still had it there.
+    this.free(end);
+  }
+
   private async retry(retry: Retry): Promise<void> {
-    await this.retries([retry], (item, isRecorded) => isRecorded || this.stale(item));
+    await this.retries([retry]);
     this.stager.kick();
   }
 
   private async requeue(requeue: Requeue): Promise<void> {
-    await this.requeues([requeue], (item, isRecorded) => isRecorded || this.stale(item));
+    await this.requeues([requeue]);
     this.stager.kick();
   }
 
@@ -221,16 +227,18 @@ export class Recorder {
   }
 
   /**
-   * A batched write that answers of each item whether the record took it. If the record cannot take the batch, each
-   * item is tried on its own, so that one that is broken does not stop its neighbours.
+   * A batched write. If the record cannot take the batch, each item is tried on its own, so that one that is broken does
+   * not stop its neighbours.
+   *
+   * @param tell is told of each item whether the record took it
    */
   private flightOf<T extends { executionId: string }>(
-    write: (items: T[]) => Promise<{ has(executionId: string): boolean }>,
+    write: (items: T[]) => Promise<Ids>,
+    tell: (item: T, isRecorded: boolean) => void,
   ): Write<T> {
     const flight = new SingleFlight<T, boolean | Error>(async (items) => {
       try {
-        const ids = await this.persist(() => write(items));
-        return items.map(({ executionId }) => ids.has(executionId));
+        return areIn(await this.persist(() => write(items)), items);
       } catch (error) {
         if (items.length === 1 || (error as Error).name === 'StoreUnavailableError') {
           throw error;
@@ -240,16 +248,18 @@ export class Recorder {
         );
       }
     });
-    return async (items, tell) => {
+    return async (items) => {
       const answers = await flight.addAll(items);
-      items.forEach((item, index) => {
+      let failure: Error | null = null;
+      for (let index = 0; index < items.length; index++) {
         const answer = answers[index]!;
-        if (!(answer instanceof Error)) {
-          tell(item, answer);
+        if (answer instanceof Error) {
+          failure ??= answer;
+        } else {
+          tell(items[index]!, answer);
         }
-      });
-      const failure = answers.find((answer) => answer instanceof Error);
-      if (failure !== undefined) {
+      }
+      if (failure !== null) {
         throw failure;
       }
     };
@@ -271,8 +281,20 @@ export class Recorder {
   }
 }
 
-/** Tells of each item whether the record took it. @throws afterwards, if of some that cannot be told */
-type Write<T> = (items: readonly T[], tell: (item: T, isRecorded: boolean) => void) => Promise<void>;
+/** @throws when all else is recorded and told, if of some it cannot be known */
+type Write<T> = (items: readonly T[]) => Promise<void>;
+
+interface Ids {
+  has(executionId: string): boolean;
+}
+
+function areIn(ids: Ids, items: readonly { executionId: string }[]): boolean[] {
+  const answers: boolean[] = [];
+  for (const { executionId } of items) {
+    answers.push(ids.has(executionId));
+  }
+  return answers;
+}
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));

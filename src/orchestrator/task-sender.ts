@@ -1,5 +1,5 @@
 import { Injectable, Logger } from '@nestjs/common';
-import { QueueManagementService } from '../queue/queue-management.service.js';
+import { type AssignedTask, QueueManagementService } from '../queue/queue-management.service.js';
 import type { TaskEnvelope } from '../queue/task-encoding.js';
 import { ExecutionStore, type Requeue } from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
@@ -47,15 +47,15 @@ export class TaskSender {
   }
 
   private async send(parcel: readonly Assigned[]): Promise<void> {
-    const held = parcel.map((each) => each.held);
+    const held = parcel.map(heldOf);
     const { workerId } = held[0]!;
     try {
-      const tasks = parcel.map(({ task, content, held: { assignmentSeq } }) => ({
-        task,
-        content,
-        assignmentSeq,
-      }));
-      if ((await this.queues.publishAssignment(workerId, this.leadership.epoch, tasks)) === 'unroutable') {
+      const sent = await this.queues.publishAssignment(
+        workerId,
+        this.leadership.epoch,
+        parcel.map(assignedTask),
+      );
+      if (sent === 'unroutable') {
         await this.replaceQueue(workerId, held);
       }
     } catch (error) {
@@ -98,6 +98,14 @@ export class TaskSender {
     held.forEach((task) => this.workers.pool.release(task.executionId, task.attempt, task.workerId));
     this.stager.kick();
   }
+}
+
+function heldOf({ held }: Assigned): HeldTask {
+  return held;
+}
+
+function assignedTask({ task, content, held: { assignmentSeq } }: Assigned): AssignedTask {
+  return { task, content, assignmentSeq };
 }
 
 /** Cuts tasks into messages: by worker, in order, each within the limits; one a task where a worker takes no batches. */

@@ -157,7 +157,7 @@ export class QueueManagementService
         [HEADERS.epoch]: epoch,
         [HEADERS.assignmentSeq]: tasks.at(-1)!.assignmentSeq,
       },
-      content: isBatch ? encodeTaskBatch(tasks.map((task) => task.content)) : content,
+      content: isBatch ? encodeTaskBatch(tasks.map(contentOf)) : content,
     });
   }
 
@@ -332,4 +332,8 @@ export class QueueManagementService
 
 function withoutStaleHeaders(headers: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !STALE_HEADER.test(name)));
+}
+
+function contentOf({ content }: AssignedTask): Buffer {
+  return content;
 }

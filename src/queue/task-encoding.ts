@@ -39,8 +39,9 @@ const BATCH_TAIL = ']}';
 /** The bytes of a `TaskBatchMessage`, made around tasks that are encoded already. */
 export function encodeTaskBatch(tasks: readonly Buffer[]): Buffer {
   const commas = tasks.length - 1;
-  const contents = tasks.reduce((sum, { length }) => sum + length, 0);
-  const bytes = Buffer.allocUnsafe(BATCH_HEAD.length + contents + commas + BATCH_TAIL.length);
+  let size = BATCH_HEAD.length + commas + BATCH_TAIL.length;
+  for (const task of tasks) size += task.length;
+  const bytes = Buffer.allocUnsafe(size);
   let at = bytes.write(BATCH_HEAD);
   for (const task of tasks) {
     bytes.set(task, at);

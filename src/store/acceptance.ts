@@ -71,10 +71,12 @@ export class ExecutionAcceptance {
       await this.read(met, existing);
       open = met.filter(({ executionId }) => !existing.has(executionId));
     }
-    return items.map((item) => {
+    const acceptances: Acceptance[] = [];
+    for (const item of items) {
       const first = firsts?.get(item.executionId) ?? item;
-      return existing.get(item.executionId) ?? (item === first ? CREATED : repetitionOf(first));
-    });
+      acceptances.push(existing.get(item.executionId) ?? (item === first ? CREATED : repetitionOf(first)));
+    }
+    return acceptances;
   }
 
   /**
@@ -82,7 +84,7 @@ export class ExecutionAcceptance {
    * @returns the ids that are new; null = all
    */
   private insert(items: NewExecution[]): Promise<Set<string> | null> {
-    const labelled = items.filter(({ labels }) => hasAny(labels));
+    const labelled = items.filter(isLabelled);
     if (labelled.length === 0) return this.rows.take(items);
     return this.session.transaction(async (trx) => {
       const created = await this.rows.take(items, {}, trx);
@@ -132,6 +134,10 @@ function firstOfEach(items: NewExecution[]): Map<string, NewExecution> {
   const firsts = new Map<string, NewExecution>();
   for (const item of items) if (!firsts.has(item.executionId)) firsts.set(item.executionId, item);
   return firsts;
+}
+
+function isLabelled({ labels }: NewExecution): boolean {
+  return hasAny(labels);
 }
 
 function hasAny(labels: Record<string, string>): boolean {

@@ -109,15 +109,15 @@ export const sqliteBatch: BatchRows = {
     const pieces: Piece[] = [];
     let start = 0;
     let characters = 0;
-    rows.forEach((row, index) => {
-      const more = charactersIn(row);
+    for (let index = 0; index < rows.length; index++) {
+      const more = charactersIn(rows[index]!);
       if (index - start === MOST_ROWS || (index > start && characters + more > MOST_CHARACTERS)) {
         pieces.push(pieceOf(rows.slice(start, index), characters));
         start = index;
         characters = 0;
       }
       characters += more;
-    });
+    }
     pieces.push(pieceOf(start === 0 ? rows : rows.slice(start), characters));
     return pieces;
   },

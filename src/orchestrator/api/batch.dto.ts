@@ -53,11 +53,11 @@ export function readBatch(body: unknown, limit: number): unknown[] {
 }
 
 export function toBatchView(outcomes: BatchOutcome[]): BatchView {
-  return {
-    items: outcomes.map((outcome, index) =>
-      'problem' in outcome
-        ? { index, status: outcome.problem.status, problem: outcome.problem }
-        : { index, status: 202, executionId: outcome.submitted.executionId, state: outcome.submitted.status },
-    ),
-  };
+  return { items: outcomes.map(toItemView) };
+}
+
+function toItemView(outcome: BatchOutcome, index: number): BatchView['items'][number] {
+  return 'problem' in outcome
+    ? { index, status: outcome.problem.status, problem: outcome.problem }
+    : { index, status: 202, executionId: outcome.submitted.executionId, state: outcome.submitted.status };
 }

@@ -124,10 +124,12 @@ export function decodeTasks(delivery: Encoded): ReceivedTask[] {
   if (!Array.isArray(tasks) || tasks.length === 0) {
     throw new UndecodableError(`${TASKS_TYPE}: expected an array /tasks with at least one task`);
   }
-  return tasks.map((task: unknown) => {
-    const problem = problemWith(TASK_TYPE, task);
-    return problem === null ? { task: task as TaskMessage, problem } : { task, problem };
-  });
+  return tasks.map(receivedTask);
+}
+
+function receivedTask(task: unknown): ReceivedTask {
+  const problem = problemWith(TASK_TYPE, task);
+  return problem === null ? { task: task as TaskMessage, problem } : { task, problem };
 }
 
 function open<T extends MessageType>(
