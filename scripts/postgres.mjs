@@ -79,23 +79,24 @@ const NO_POSTGRES = `No PostgreSQL found. Expected one of two ways, either will 
 /**
  * Finds a PostgreSQL: TEST_DATABASE_URL, else a private cluster, else (as root on Debian/Ubuntu) installs it first.
  *
- * @param {{ dataDir: string, log: Log }} options
+ * @param {{ dataDir: string, log: Log, sharedBuffers?: string }} options
  * @returns {Promise<Postgres>}
  */
-export async function providePostgres({ dataDir, log }) {
+export async function providePostgres({ dataDir, log, sharedBuffers }) {
   if (process.env.TEST_DATABASE_URL) return useGivenServer(process.env.TEST_DATABASE_URL, log);
   if (!findPrograms()) await installPostgres(log);
-  return startPostgres({ dataDir, log });
+  return startPostgres({ dataDir, log, sharedBuffers });
 }
 
 /**
  * Starts a private cluster and waits until it answers. A folder that an earlier cluster left its data in is taken
  * up again.
  *
- * @param {{ dataDir: string, log: Log, port?: number }} options `port`: default a free one
+ * @param {{ dataDir: string, log: Log, port?: number, sharedBuffers?: string }} options `port`: default a free one;
+ *   `sharedBuffers`: its cache, default 64MB, which is enough for tests
  * @returns {Promise<PrivatePostgres>}
  */
-export async function startPostgres({ dataDir, log, port: wantedPort }) {
+export async function startPostgres({ dataDir, log, port: wantedPort, sharedBuffers = '64MB' }) {
   const programs = findPrograms();
   if (!programs) throw new Error(NO_POSTGRES);
   const port = wantedPort ?? (await freePort());
@@ -104,7 +105,7 @@ export async function startPostgres({ dataDir, log, port: wantedPort }) {
   const startedAt = Date.now();
   if (!existsSync(join(folders.cluster, 'PG_VERSION'))) await initialise(programs, folders, account);
   const guard = startGuard();
-  const start = () => startPostmaster({ programs, folders, account, port, guard });
+  const start = () => startPostmaster({ programs, folders, account, port, sharedBuffers, guard });
   let postmaster = await start();
   log(`PostgreSQL (private cluster) answers on ${HOST}:${port} after ${Date.now() - startedAt} ms`);
 
@@ -328,14 +329,17 @@ async function initialise({ initdb }, { cluster }, account) {
 }
 
 /**
- * @param {{ programs: Programs, folders: Folders, account: Account, port: number, guard: ReturnType<typeof startGuard> }} options
+ * @typedef {{ programs: Programs, folders: Folders, account: Account, port: number, sharedBuffers: string }} Cluster
+ *
+ * @param {Cluster & { guard: ReturnType<typeof startGuard> }} options
  * @returns {Promise<{ pid: number }>}
  */
-async function startPostmaster({ programs, folders, account, port, guard }) {
+async function startPostmaster({ guard, ...cluster }) {
+  const { programs, folders, port } = cluster;
   // After kill() the old server's children live on for a moment and hold its shared memory.
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
-    const postmaster = spawnPostmaster({ programs, folders, account, port });
+    const postmaster = spawnPostmaster(cluster);
     const pid = /** @type {number} */ (postmaster.pid);
     guard.watch([pid]);
     const ended = () => postmaster.exitCode !== null || postmaster.signalCode !== null;
@@ -351,11 +355,11 @@ async function startPostmaster({ programs, folders, account, port, guard }) {
   }
 }
 
-/** @param {{ programs: Programs, folders: Folders, account: Account, port: number }} options */
-function spawnPostmaster({ programs, folders, account, port }) {
+/** @param {Cluster} cluster */
+function spawnPostmaster({ programs, folders, account, port, sharedBuffers }) {
   // No Unix socket: its path may have about 100 characters only, and the system's folder for it is not ours.
   const settings = {
-    shared_buffers: '64MB',
+    shared_buffers: sharedBuffers,
     max_connections: '200',
     listen_addresses: HOST,
     unix_socket_directories: '',
