@@ -8,8 +8,9 @@ import { PeerMissingError } from './journal.mjs';
  */
 
 /**
- * Starts all, warms each up once, lets each have its turn in every round (each round begins with another one), and
- * stops all. A peer whose program is missing is left out and noted.
+ * Starts all, lets each have its turn in every round (each round begins with another one), and stops all. Before the
+ * first round each has as many turns to warm up as will be measured: what runs on Node gets faster over the first three
+ * or four. A peer whose program is missing is left out and noted.
  *
  * @template T
  * @template {Contestant} C
@@ -17,12 +18,11 @@ import { PeerMissingError } from './journal.mjs';
  * @param {(Omit<ContestantKind, 'start'> & { start: (surroundings: Surroundings) => Promise<C> })[]} options.kinds
  * @param {Surroundings} options.surroundings
  * @param {number} options.rounds
- * @param {(contestant: C, pace: number) => Promise<unknown>} options.warmUp
  * @param {(contestant: C, pace: number) => Promise<T>} options.turn `pace` is the share of the tasks it takes part with
  * @param {(turn: T) => string} options.say for the log
  * @returns {Promise<{ name: string, turns: T[] }[]>}
  */
-export async function alternate({ kinds, surroundings, rounds, warmUp, turn, say }) {
+export async function alternate({ kinds, surroundings, rounds, turn, say }) {
   const { log, journal } = surroundings;
   /** @type {{ pace: number, contestant: C, turns: T[] }[]} */
   const entrants = [];
@@ -35,7 +35,11 @@ export async function alternate({ kinds, surroundings, rounds, warmUp, turn, say
         journal.lacks(name, error.message);
       }
     }
-    for (const { contestant, pace } of entrants) await warmUp(contestant, pace);
+    for (const { contestant, pace } of entrants) {
+      for (let round = 0; round < rounds; round++) {
+        log(`  warm-up ${round + 1}, ${contestant.name}: ${say(await turn(contestant, pace))}`);
+      }
+    }
     for (let round = 0; round < rounds; round++) {
       for (let place = 0; place < entrants.length; place++) {
         const { contestant, pace, turns } = entrants[(place + round) % entrants.length];

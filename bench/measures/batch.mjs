@@ -13,7 +13,6 @@ export const batch = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(flows * pace)),
       turn: async (contestant, pace) => {
         const count = Math.ceil(flows * pace);
         return perSecond(count, await timed(() => contestant.runBatch(count)));

@@ -14,7 +14,6 @@ export const chains = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => contestant.runChains(count),
       turn: async (contestant) => perSecond(count, await timed(() => contestant.runChains(count))),
       say: (rate) => `${Math.round(rate)} ${FIGURE}`,
     });

@@ -14,7 +14,6 @@ export const cpu = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant, pace) => contestant.runBatch(Math.ceil(flows * pace)),
       turn: async (contestant, pace) => {
         const count = Math.ceil(flows * pace);
         const roots = await contestant.roots();

@@ -23,7 +23,6 @@ export const growth = {
         kinds: [emptyKind(store), fullKind(store, rows)],
         surroundings,
         rounds,
-        warmUp: (product) => product.runBatch(flows),
         turn: async (product) => {
           const ms = await timed(() => product.runBatch(flows));
           await surroundings.settle();

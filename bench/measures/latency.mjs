@@ -15,7 +15,6 @@ export const latency = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => sample(contestant, samples),
       turn: async (contestant) => {
         const times = await sample(contestant, samples);
         return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };

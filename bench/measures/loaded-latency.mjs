@@ -20,7 +20,6 @@ export const loadedLatency = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => contestant.runSingles(Math.ceil(flows / 4), CONNECTIONS),
       turn: async (contestant) => {
         const count = Math.ceil(flows / 4);
         const { drainedMs = 0 } = await contestant.runSingles(count, CONNECTIONS);

@@ -15,7 +15,6 @@ export const singles = {
       kinds,
       surroundings,
       rounds,
-      warmUp: (contestant) => contestant.runSingles(count, CONNECTIONS),
       turn: async (contestant) => {
         const { acceptedMs, drainedMs } = await contestant.runSingles(count, CONNECTIONS);
         return {
