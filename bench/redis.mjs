@@ -7,13 +7,21 @@ import { PeerMissingError } from './journal.mjs';
 const NO_REDIS =
   'No Redis found. Install it (Debian/Ubuntu: apt-get install redis-server; macOS: brew install redis), or leave its contestants out with --peers.';
 
+/** Half a GiB, more than a measure leaves behind. */
+const USED_KEYS = 262_144;
+const USED_BYTES = 2_000;
+
 /**
  * @typedef {{ port: number, pid: number, version: string }} Redis
  *
- * @param {{ dataDir: string, processes: import('./processes.mjs').Processes, log: (message: string) => void }} options
+ * @param {object} options
+ * @param {string} options.dataDir
+ * @param {import('./processes.mjs').Processes} options.processes
+ * @param {(message: string) => void} options.log
+ * @param {boolean} options.inUse whether it has its memory already, as one that has run for a while
  * @returns {Promise<Redis>}
  */
-export async function startRedis({ dataDir, processes, log }) {
+export async function startRedis({ dataDir, processes, log, inUse }) {
   const server = await provideServer(log);
   const port = await freePort();
   mkdirSync(dataDir, { recursive: true });
@@ -27,13 +35,31 @@ export async function startRedis({ dataDir, processes, log }) {
     save: '',
     'maxmemory-policy': 'noeviction',
     daemonize: 'no',
+    'enable-debug-command': 'local',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const child = await processes.start('redis', server, args, { readyWhen: /Ready to accept connections/ });
+  const child = await processes.start('redis', server, args, {
+    readyWhen: /Ready to accept connections/,
+    // What it has had it keeps: jemalloc would give it back within seconds.
+    env: { MALLOC_CONF: 'dirty_decay_ms:-1,muzzy_decay_ms:-1' },
+  });
+  if (inUse) await use(port);
   const { stdout } = await run(server, ['--version']);
   const version = /v=(\S+)/.exec(stdout)?.[1] ?? 'unknown';
   log(`Redis ${version} (private) answers on 127.0.0.1:${port}`);
   return { port, pid: child.pid, version };
+}
+
+/** @param {number} port */
+async function use(port) {
+  const { Redis } = await import('ioredis');
+  const client = new Redis({ host: '127.0.0.1', port });
+  try {
+    await client.call('DEBUG', 'POPULATE', USED_KEYS, 'used', USED_BYTES);
+    await client.flushall('SYNC');
+  } finally {
+    client.disconnect();
+  }
 }
 
 /** @param {(message: string) => void} log */

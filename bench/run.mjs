@@ -30,40 +30,43 @@ async function bench({ help, ...options }) {
   }
   const wanted = known('only', options.only ?? MEASURE_NAMES, MEASURE_NAMES);
   known('peers', options.peers ?? [], PEER_NAMES);
-  return withServers(async (given) => {
-    const surroundings = options.quick ? { ...given, settle: async () => {} } : given;
-    const stable = createStable();
-    const kindsOf = (/** @type {import('./line-up.mjs').Peer[]} */ peers) => {
-      const kinds = contestantsOf(peers, options);
-      return options.quick ? kinds.map(stable.shared) : kinds;
-    };
-    const outcomes = [];
-    for (const { measure, peers } of LINE_UP.filter(({ measure }) => wanted.includes(measure.name))) {
-      const { name, title, targets } = measure;
-      log(`\n▸ ${name}: ${title}`);
-      const rows = await measure.run({ kinds: kindsOf(peers), surroundings, options });
-      const ratios = ratiosOf(rows, targets);
-      // Ratios of small counts would only mislead.
-      const outcome = { name, title, rows, ratios: options.quick ? [] : ratios };
-      outcomes.push(outcome);
-      console.log(`\n${toMarkdown(outcome)}`);
-    }
-    await stable.stop();
-    const { journal } = surroundings;
-    const [missing, versions] = [journal.missing(), journal.versions()];
-    const date = new Date().toISOString();
-    const report = {
-      date,
-      commit: commit(),
-      machine: machine(),
-      versions,
-      missing,
-      options,
-      measures: outcomes,
-    };
-    for (const file of await writeReport(report)) log(`▸ wrote ${file}`);
-    for (const [name, reason] of Object.entries(missing)) log(`!!! NOT COMPARED with ${name}: ${reason}`);
-  });
+  return withServers(
+    async (given) => {
+      const surroundings = options.quick ? { ...given, settle: async () => {} } : given;
+      const stable = createStable();
+      const kindsOf = (/** @type {import('./line-up.mjs').Peer[]} */ peers) => {
+        const kinds = contestantsOf(peers, options);
+        return options.quick ? kinds.map(stable.shared) : kinds;
+      };
+      const outcomes = [];
+      for (const { measure, peers } of LINE_UP.filter(({ measure }) => wanted.includes(measure.name))) {
+        const { name, title, targets } = measure;
+        log(`\n▸ ${name}: ${title}`);
+        const rows = await measure.run({ kinds: kindsOf(peers), surroundings, options });
+        const ratios = ratiosOf(rows, targets);
+        // Ratios of small counts would only mislead.
+        const outcome = { name, title, rows, ratios: options.quick ? [] : ratios };
+        outcomes.push(outcome);
+        console.log(`\n${toMarkdown(outcome)}`);
+      }
+      await stable.stop();
+      const { journal } = surroundings;
+      const [missing, versions] = [journal.missing(), journal.versions()];
+      const date = new Date().toISOString();
+      const report = {
+        date,
+        commit: commit(),
+        machine: machine(),
+        versions,
+        missing,
+        options,
+        measures: outcomes,
+      };
+      for (const file of await writeReport(report)) log(`▸ wrote ${file}`);
+      for (const [name, reason] of Object.entries(missing)) log(`!!! NOT COMPARED with ${name}: ${reason}`);
+    },
+    { inUse: !options.quick },
+  );
 }
 
 try {

@@ -8,9 +8,8 @@ import { startRedis } from './redis.mjs';
  * PostgreSQL's cache. Its makers recommend a quarter of the memory where it has the machine to itself. With less than
  * what is under way, its sessions write and read the same pages again and again, which doubles what they cost.
  */
-const SHARED_BUFFERS = '1GB';
-/** Of 16 MB; about half of them are kept for what comes. */
-const USED_SEGMENTS = 60;
+const CACHE_MIB = 1_024;
+const PAGES_PER_MIB = 128;
 
 /**
  * @typedef {object} Servers
@@ -19,10 +18,14 @@ const USED_SEGMENTS = 60;
  * @property {() => Promise<import('./redis.mjs').Redis>} redis
  * @property {() => Promise<void>} stop
  *
- * @param {{ dir: string, processes: import('./processes.mjs').Processes, log: (message: string) => void }} options
+ * @param {object} options
+ * @param {string} options.dir
+ * @param {import('./processes.mjs').Processes} options.processes
+ * @param {(message: string) => void} options.log
+ * @param {boolean} options.inUse as servers are that have run for a while; if not, they start sooner
  * @returns {Servers}
  */
-export function createServers({ dir, processes, log }) {
+export function createServers({ dir, processes, log, inUse }) {
   // Both are measured together with what they carry, so servers that others use as well will not do.
   delete process.env.AMQP_URL;
   delete process.env.TEST_DATABASE_URL;
@@ -36,12 +39,12 @@ export function createServers({ dir, processes, log }) {
   const broker = once(() => stoppable(provideBroker({ dataDir: join(dir, 'broker'), log })));
   const postgres = once(async () => {
     const server = await stoppable(
-      providePostgres({ dataDir: join(dir, 'postgres'), log, sharedBuffers: SHARED_BUFFERS }),
+      providePostgres({ dataDir: join(dir, 'postgres'), log, sharedBuffers: `${CACHE_MIB}MB` }),
     );
-    await writeAheadLogInUse(server.url);
+    if (inUse) await use(server.url);
     return Object.assign(server, { version: once(() => serverVersion(server.url)) });
   });
-  const redis = once(() => startRedis({ dataDir: join(dir, 'redis'), processes, log }));
+  const redis = once(() => startRedis({ dataDir: join(dir, 'redis'), processes, log, inUse }));
   return /** @type {Servers} */ ({
     broker,
     postgres,
@@ -59,18 +62,20 @@ async function serverVersion(url) {
 }
 
 /**
- * A server that has been in use writes into old segments of its log; one that was made a moment ago fills each with
- * zeros first, which is as much again as what it has to write.
+ * A server that has been in use has its memory, and writes into old segments of its log. One that was made a moment ago
+ * asks the machine for each page of its cache, and fills each segment with zeros first. Writes as much as the cache has
+ * room for, which takes about ten seconds.
  *
  * @param {string} url
  */
-async function writeAheadLogInUse(url) {
+async function use(url) {
   await withClient(url, async (client) => {
-    for (let segment = 0; segment < USED_SEGMENTS; segment++) {
-      // Nothing is switched without a record in between, which an assigned transaction id leaves.
-      await client.query('select txid_current()');
-      await client.query('select pg_switch_wal()');
-    }
+    await client.query('create table used (page text)');
+    await client.query('alter table used alter column page set storage plain');
+    // Not a copy of a table, which would go through a small part of the cache only.
+    const pages = CACHE_MIB * PAGES_PER_MIB;
+    await client.query(`insert into used select repeat('x', 8000) from generate_series(1, ${pages})`);
+    await client.query('drop table used');
     await client.query('checkpoint');
   });
 }

@@ -38,13 +38,14 @@ async function ensurePeersInstalled() {
  * Runs `action` between servers that are started on demand, and stops everything after it or on Ctrl-C.
  *
  * @param {(surroundings: import('./contestants/contestant.mjs').Surroundings) => Promise<void>} action
+ * @param {{ inUse?: boolean }} [options] `inUse`: the servers are as if they had run for a while; default true
  * @returns {Promise<number>} exit code
  */
-export async function withServers(action) {
+export async function withServers(action, { inUse = true } = {}) {
   mkdirSync(join(CHECKOUT, '.data'), { recursive: true });
   const dir = mkdtempSync(join(CHECKOUT, '.data', 'bench-'));
   const processes = createProcesses();
-  const servers = createServers({ dir, processes, log: (message) => log(`▸ ${message}`) });
+  const servers = createServers({ dir, processes, log: (message) => log(`▸ ${message}`), inUse });
   let interrupted = false;
   const cleanUp = async () => {
     await processes.stopAll();
