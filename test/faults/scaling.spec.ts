@@ -18,6 +18,22 @@ const QUICK = {
 const UNTIL = 'until the pool has its size';
 const ONCE = { retry: { maxAttempts: 1 } };
 
+/**
+ * What a killed leader had put on record and not sent yet counts as an attempt, and these flows have but one. No other
+ * may be dead, and never more than there are slots.
+ */
+async function expectNeverSent(system: System): Promise<void> {
+  const { body } = await system.liveApi.get('/orchestrator/executions?state=dead&limit=100');
+  const slots = Number(QUICK.MAX_WORKERS) * Number(QUICK.WORKER_MAX_CONCURRENT_FLOWS);
+  expect(body.items.length).toBeLessThanOrEqual(slots);
+  for (const { error, startedAt } of body.items) {
+    expect({ message: error.message, startedAt }).toEqual({
+      message: expect.stringContaining('the task never arrived'),
+      startedAt: null,
+    });
+  }
+}
+
 async function scalingOf(api: ApiClient) {
   return (await api.get('/orchestrator/scaling')).body.classes[0];
 }
@@ -63,7 +79,8 @@ describe('a pool that is kept at its size', () => {
     try {
       await untilSize(system, 5);
       const recoveryMs = Date.now() - killedAt;
-      await expectInvariants(system, ids);
+      await expectInvariants(system, ids, { states: ['completed', 'dead'] });
+      await expectNeverSent(system);
       await untilSize(system, 2);
       await system.until('two processes are left', async () => system.launchedWorkers().length === 2);
       expect(most).toBe(5);
