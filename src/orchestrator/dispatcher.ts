@@ -84,6 +84,16 @@ export class Dispatcher {
     return worker && pool.hold(task.executionId, task.attempt, worker.workerId, task.solo);
   }
 
+  /**
+   * How many slots may come free in a second for tasks of this class that are not on record yet; 0 = too few to wait for,
+   * or a task that is on record waits for them.
+   */
+  slotsPerS(requiredTypes: string): number {
+    return this.mayPass && this.ready.showAll && !this.hasWaiting(requiredTypes)
+      ? this.workers.pool.shortTasksPerS(requiredTypes)
+      : 0;
+  }
+
   /** Whether a task that is about to be accepted may wait here, with nothing on the broker. */
   takes(priority: Priority): boolean {
     return this.mayPass && this.ready.takes(priority);
@@ -186,6 +196,14 @@ export class Dispatcher {
     const { pool } = this.workers;
     return !PRIORITIES.some((priority) =>
       this.ready.windows[priority].hasSlotted((types) => pool.shareWorkers(types, requiredTypes)),
+    );
+  }
+
+  /** Does a task wait that its workers could run? */
+  private hasWaiting(requiredTypes: string): boolean {
+    const { pool } = this.workers;
+    return PRIORITIES.some((priority) =>
+      this.ready.windows[priority].hasClass((types) => pool.shareWorkers(types, requiredTypes)),
     );
   }
 

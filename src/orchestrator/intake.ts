@@ -12,6 +12,7 @@ import {
 } from '../store/execution-store.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
+import { Admission } from './admission.js';
 import { Dispatcher } from './dispatcher.js';
 import { type Assigned, TaskSender } from './task-sender.js';
 
@@ -46,7 +47,7 @@ const BACKLOG_AGE_MS = 1_000;
 @Injectable()
 export class Intake {
   private readonly logger = new Logger(Intake.name);
-  private readonly accepting: SingleFlight<NewExecution, Accepted>;
+  private readonly admission: Admission<Place, Accepted>;
   private readonly queued: SingleFlight<TaskRef, void>;
   private backlog = { count: 0, readAtMs: -Infinity };
 
@@ -59,7 +60,13 @@ export class Intake {
     private readonly sender: TaskSender,
     private readonly workers: WorkerManagementService,
   ) {
-    this.accepting = new SingleFlight((items) => this.accept(items));
+    this.admission = new Admission({
+      reserve: (execution) => this.reserve(execution),
+      queue: (execution) => this.queue(execution),
+      accept: (executions, places) => this.accept(executions, places),
+      slotsPerS: ({ requiredTypes }) => dispatcher.slotsPerS(requiredTypes),
+    });
+    workers.on('capacity', () => this.admission.wake());
     this.queued = new SingleFlight(async (tasks) => {
       await store.markQueued(tasks);
       return tasks.map((): void => undefined);
@@ -88,18 +95,22 @@ export class Intake {
     return null;
   }
 
-  /** Resolves when they are on record and their tasks are on their way (or their delays are running). */
-  async submit(executions: readonly NewExecution[]): Promise<Acceptance[]> {
-    const accepted = await this.accepting.addAll(executions);
+  /**
+   * Resolves when they are on record and their tasks are on their way (or their delays are running). Never rejects: an
+   * execution whose write failed is answered with the error, and may or may not be on record.
+   */
+  async submit(executions: readonly NewExecution[]): Promise<(Acceptance | Error)[]> {
+    const answers = await this.admission.submit(executions);
     const ways = new Set<Promise<void>>();
-    for (let index = 0; index < accepted.length; index++) {
-      const way = this.wayOf(executions[index]!, accepted[index]!);
+    for (let index = 0; index < answers.length; index++) {
+      const answer = answers[index]!;
+      const way = answer instanceof Error ? null : this.wayOf(executions[index]!, answer);
       if (way !== null) {
         ways.add(way);
       }
     }
     await Promise.all(ways);
-    return accepted.map(acceptanceOf);
+    return answers.map(acceptanceOf);
   }
 
   /** What the answer waits for once its row is written; null = nothing. */
@@ -111,11 +122,7 @@ export class Intake {
     return onItsWay ?? (execution.delayMs === 0 ? this.publish(execution) : null);
   }
 
-  private async accept(items: NewExecution[]): Promise<Accepted[]> {
-    const places: Place[] = [];
-    for (const item of items) {
-      places.push(this.place(item));
-    }
+  private async accept(items: NewExecution[], places: Place[]): Promise<Accepted[]> {
     let answers: Acceptance[];
     try {
       answers = await this.store.accept(items);
@@ -149,12 +156,17 @@ export class Intake {
     return accepted;
   }
 
-  /** Decides where its task goes, and has its row say so. */
-  private place(execution: NewExecution): Place {
+  /** Takes a slot for its task, and has its row say so. */
+  private reserve(execution: NewExecution): HeldTask | null {
     const held = execution.delayMs > 0 ? null : this.dispatcher.reserve(firstTask(execution));
     execution.workerId = held?.workerId ?? null;
-    execution.isInLine = !held && execution.delayMs === 0 && this.dispatcher.takes(execution.priority);
-    return held ?? (execution.isInLine ? 'line' : 'broker');
+    return held;
+  }
+
+  /** Decides where its task goes without a slot, and has its row say so. */
+  private queue(execution: NewExecution): Place {
+    execution.isInLine = execution.delayMs === 0 && this.dispatcher.takes(execution.priority);
+    return execution.isInLine ? 'line' : 'broker';
   }
 
   private async publish(execution: NewExecution): Promise<void> {
@@ -199,8 +211,8 @@ export class Intake {
   }
 }
 
-function acceptanceOf({ acceptance }: Accepted): Acceptance {
-  return acceptance;
+function acceptanceOf(answer: Accepted | Error): Acceptance | Error {
+  return answer instanceof Error ? answer : answer.acceptance;
 }
 
 function firstAssignment(execution: NewExecution, held: HeldTask): Assigned {

@@ -131,17 +131,13 @@ export class OrchestratorService {
   }
 
   private async outcomesOf(executions: NewExecution[]): Promise<BatchOutcome[]> {
-    try {
-      const acceptances = await this.intake.submit(executions);
-      const outcomes: BatchOutcome[] = [];
-      for (let index = 0; index < executions.length; index++) {
-        const submitted = submittedAs(executions[index]!, acceptances[index]!);
-        outcomes.push(submitted instanceof Error ? this.problemOf(submitted) : { submitted });
-      }
-      return outcomes;
-    } catch (error) {
-      return executions.map((execution) => this.problemOf(this.failureOf(error, execution)));
+    const answers = await this.intake.submit(executions);
+    const outcomes: BatchOutcome[] = [];
+    for (let index = 0; index < executions.length; index++) {
+      const submitted = this.submittedAs(executions[index]!, answers[index]!);
+      outcomes.push(submitted instanceof Error ? this.problemOf(submitted) : { submitted });
     }
+    return outcomes;
   }
 
   private problemOf(error: unknown): BatchOutcome {
@@ -168,26 +164,38 @@ export class OrchestratorService {
   }
 
   private async submit(execution: NewExecution, idempotencyKey?: string): Promise<Submitted> {
-    let acceptance: Acceptance;
-    try {
-      acceptance = (await this.intake.submit([execution]))[0]!;
-    } catch (error) {
-      throw this.failureOf(error, execution, idempotencyKey);
-    }
-    const submitted = submittedAs(execution, acceptance, idempotencyKey);
+    const [answer] = await this.intake.submit([execution]);
+    const submitted = this.submittedAs(execution, answer!, idempotencyKey);
     if (submitted instanceof Error) {
       throw submitted;
     }
     return submitted;
   }
 
+  private submittedAs(
+    execution: NewExecution,
+    answer: Acceptance | Error,
+    idempotencyKey?: string,
+  ): Submitted | Error {
+    if (answer instanceof Error) {
+      return this.failureOf(answer, execution, idempotencyKey);
+    }
+    const { executionId, requestHash } = execution;
+    if (answer.kind === 'created') {
+      return { executionId, status: 'accepted' };
+    }
+    return answer.requestHash === requestHash
+      ? { executionId, status: answer.state }
+      : conflict(executionId, answer.state, idempotencyKey);
+  }
+
   /** What the client is told: its execution may or may not be on record. */
-  private failureOf(error: unknown, { executionId }: NewExecution, idempotencyKey?: string): unknown {
+  private failureOf(error: Error, { executionId }: NewExecution, idempotencyKey?: string): Error {
     const away = awayReason(error);
     if (away === null) {
       return error;
     }
-    this.logger.warn(`it is unknown whether ${executionId} was accepted: ${(error as Error).message}`);
+    this.logger.warn(`it is unknown whether ${executionId} was accepted: ${error.message}`);
     const byKey = isOfKey(executionId, idempotencyKey);
     const identity = byKey ? 'same Idempotency-Key' : `executionId "${executionId}"`;
     return unknownOutcome(away, identity, AWAY_RETRY_AFTER_S);
@@ -217,20 +225,6 @@ function check(message: unknown, context: RequestContext): NewExecution {
   throw request.tooLarge
     ? new ProblemException('too-large', problems[0]!.message, { errors: problems })
     : invalidRequest(problems);
-}
-
-function submittedAs(
-  { executionId, requestHash }: NewExecution,
-  acceptance: Acceptance,
-  idempotencyKey?: string,
-): Submitted | ProblemException {
-  if (acceptance.kind === 'created') {
-    return { executionId, status: 'accepted' };
-  }
-  if (acceptance.requestHash !== requestHash) {
-    return conflict(executionId, acceptance.state, idempotencyKey);
-  }
-  return { executionId, status: acceptance.state };
 }
 
 /** An execution may have been replayed since it ended. */

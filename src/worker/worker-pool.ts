@@ -10,6 +10,7 @@ import {
   mayRunAlone,
   NO_LOAD,
   notAssignableReason,
+  shortTasksPerS,
   signatureOf,
   UNKNOWN_RUN_MS,
   type WorkerRecord,
@@ -232,6 +233,17 @@ export class WorkerPool {
       return 'none';
     }
     return groups.some(hasRoom) ? 'free' : 'full';
+  }
+
+  /** How many tasks of this class its workers could end in a second, as far as they run short tasks. */
+  shortTasksPerS(requiredTypes: string): number {
+    let tasks = 0;
+    for (const { members } of this.groupsFor(requiredTypes)) {
+      for (const worker of members) {
+        tasks += shortTasksPerS(worker, this.loadLimit);
+      }
+    }
+    return tasks;
   }
 
   /** Some worker could take a task of some class. */

@@ -123,8 +123,19 @@ export function canBeKeptFree(worker: WorkerRecord, loadLimitPercent: number): b
  * elsewhere become free.
  */
 export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boolean {
+  return room(worker) > 0 && hasShortTasks(worker, loadLimitPercent);
+}
+
+/** How many of its short tasks it could end in a second, by their time alone; 0 = they are not short, or it gets none. */
+export function shortTasksPerS(worker: WorkerRecord, loadLimitPercent: number): number {
+  const { maxConcurrentFlows } = worker.registration.capacity;
+  return hasShortTasks(worker, loadLimitPercent) ? (maxConcurrentFlows * 1_000) / worker.meanRunMs : 0;
+}
+
+/** Its tasks are over in moments, and it may get more when it has room. */
+function hasShortTasks(worker: WorkerRecord, loadLimitPercent: number): boolean {
   return (
-    room(worker) > 0 &&
+    aheadOfSlot(worker) > 0 &&
     !worker.alone &&
     !worker.late &&
     !worker.keptFree &&

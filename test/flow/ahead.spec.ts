@@ -16,6 +16,20 @@ describe('tasks ahead', () => {
     return ids;
   };
 
+  it('come free soon: a batch waits for its slots before it is on record, and is written with them', async () => {
+    system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '2' } });
+    const shown = await runQuick(300);
+    const accepted = await system.api.post('/orchestrator/execute/batch', {
+      items: Array.from({ length: 100 }, () => quick),
+    });
+    const ids: string[] = accepted.body.items.map((item: { executionId: string }) => item.executionId);
+    const ended = await Promise.all(ids.map((id) => system.api.untilState(id, 'completed')));
+    const written = ended.filter(({ queuedAt, assignedAt }) => queuedAt === assignedAt);
+    // Twelve find a place at once: two slots, and five ahead of each.
+    expect(written.length).toBeGreaterThan(12);
+    await expectInvariants(system, [...shown, ...ids]);
+  });
+
   it('that a worker cannot begin come back from it uncounted, and run where a slot is free', async () => {
     system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '2' } });
     const shown = await runQuick(300);

@@ -193,6 +193,16 @@ describe('a worker whose tasks are short', () => {
     expect(given).toHaveLength(2 * 2 * ahead);
   });
 
+  it('may end as many in a second as its slots and their time allow', () => {
+    const pool = pairOf(new LeastBusy(seededRandom(1)), 4);
+    expect(pool.shortTasksPerS('log')).toBeCloseTo(2 * 2 * 250, 0);
+    expect(pool.shortTasksPerS('unknown')).toBe(0);
+    pool.setSuspect(pool.get('a')!, true);
+    expect(pool.shortTasksPerS('log')).toBeCloseTo(2 * 250, 0);
+    for (let task = 0; task < 500; task++) pool.ran('b', 30);
+    expect(pool.shortTasksPerS('log')).toBe(0);
+  });
+
   it('is given no more ahead than it takes', () => {
     expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 9, 'log')).toContain(null);
     expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 8, 'log')).not.toContain(null);

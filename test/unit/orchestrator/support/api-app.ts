@@ -154,12 +154,12 @@ function core(config: typeof CONFIG, store: ExecutionStore, around: Surroundings
     }
     return acceptance!;
   };
-  const submit = async (executions: readonly NewExecution[]): Promise<Acceptance[]> => {
-    const acceptances: Acceptance[] = [];
+  const submit = async (executions: readonly NewExecution[]): Promise<(Acceptance | Error)[]> => {
+    const answers: (Acceptance | Error)[] = [];
     for (const execution of executions) {
-      acceptances.push(await submitOne(execution));
+      answers.push(await submitOne(execution).catch((error: Error) => error));
     }
-    return acceptances;
+    return answers;
   };
   const workers = {
     list: () => around.workers,
