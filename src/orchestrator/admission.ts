@@ -1,14 +1,15 @@
+import { PRIORITIES } from '../queue/priority.js';
 import type { NewExecution } from '../store/execution-store.js';
 
 export interface AdmissionOptions<Place, Answer> {
-  /** Takes a slot for its task and has its row say so; null if there is none. */
+  /** Takes a slot for its task and has its row say so; null if there is none. A place without one if it needs none. */
   reserve: (execution: NewExecution) => Place | null;
   /** Has its row say where its task goes without a slot. */
   queue: (execution: NewExecution) => Place;
   /** Writes the rows. One answer each, in order. */
   accept: (executions: NewExecution[], places: Place[]) => Promise<Answer[]>;
-  /** How many slots for such a task may come free in a second; 0 = few, or they are for what waits on record. */
-  slotsPerS: (execution: NewExecution) => number;
+  /** Will so many slots for tasks of this class come free within `PATIENCE_MS`, beside those that others wait for? */
+  isWorthWaiting: (requiredTypes: string, waiting: number) => boolean;
   /** Monotonic, ms. */
   now?: () => number;
 }
@@ -20,7 +21,7 @@ interface Group<Answer> {
   /** How many were placed. Those after them wait. */
   placed: number;
   answered: number;
-  /** All need the same of the pool, and none is better off in line. */
+  /** All are of one class and priority, and may be sent ahead of a free slot. */
   isPatient: boolean;
   sinceMs: number;
   resolve: (answers: (Answer | Error)[]) => void;
@@ -45,13 +46,13 @@ const ENOUGH = 500;
 /**
  * Gathers what is to be accepted while the write before it is under way, and holds some of it back for a moment: an
  * execution that is written after it got its slot costs one write, one that waits for it on record costs two. So where
- * slots come free all the time (its workers run short tasks) and nothing waits for them on record, it waits here,
- * unanswered, until it has one. What waits longer than `PATIENCE_MS`, or no longer alike, goes in line, all of it: there
- * the dispatcher's rules decide who is next. A client that waits for its answers is thereby slowed to the pace of the
- * pool instead of building up a queue.
+ * slots come free all the time (its workers run short tasks) it waits here, unanswered, until it has one: higher
+ * priorities first, then in order of arrival, and all of them behind what waits on record. Where too many wait for that,
+ * or one has waited for `PATIENCE_MS`, it goes in line. A client that waits for its answers is thereby slowed to the pace
+ * of the pool instead of building up a queue.
  */
 export class Admission<Place, Answer> {
-  /** Those of which some are not placed, in order of arrival. */
+  /** Those of which some are not placed, in the order in which they get slots. */
   private groups: Group<Answer>[] = [];
   private characters = 0;
   private writing = false;
@@ -70,7 +71,9 @@ export class Admission<Place, Answer> {
     }
     this.characters += charactersOf(executions);
     return new Promise((resolve) => {
-      this.groups.push({
+      const rank = rankOf(executions);
+      const later = this.groups.findIndex((group) => rankOf(group.executions) > rank);
+      this.groups.splice(later < 0 ? this.groups.length : later, 0, {
         executions,
         answers: [],
         placed: 0,
@@ -113,12 +116,12 @@ export class Admission<Place, Answer> {
   /** Takes what can be written now. */
   private load(): Load<Place, Answer> {
     const load: Load<Place, Answer> = { executions: [], places: [], shares: [] };
+    const waiting = this.classesToWait();
     const full = new Set<string>();
-    let waiting: boolean | null = null;
-    const mayWait = (): boolean => (waiting ??= this.mayWait());
     for (const group of this.groups) {
       const { requiredTypes } = group.executions[0]!;
-      if (!full.has(requiredTypes) && !this.take(group, load, mayWait)) {
+      const mayWait = group.isPatient && waiting.has(requiredTypes) && !this.hasWaitedEnough(group);
+      if (!(mayWait && full.has(requiredTypes)) && !this.take(group, load, mayWait)) {
         full.add(requiredTypes);
       }
       if (load.executions.length >= ENOUGH) {
@@ -130,13 +133,13 @@ export class Admission<Place, Answer> {
   }
 
   /** @returns false if it has to wait for a slot */
-  private take(group: Group<Answer>, load: Load<Place, Answer>, mayWait: () => boolean): boolean {
+  private take(group: Group<Answer>, load: Load<Place, Answer>, mayWait: boolean): boolean {
     const { reserve, queue } = this.options;
     const from = group.placed;
     let place: Place | null = null;
     while (isWaiting(group) && load.executions.length < ENOUGH) {
       const execution = group.executions[group.placed]!;
-      place = reserve(execution) ?? (mayWait() ? null : queue(execution));
+      place = reserve(execution) ?? (mayWait ? null : queue(execution));
       if (place === null) {
         break;
       }
@@ -149,25 +152,23 @@ export class Admission<Place, Answer> {
     return place !== null;
   }
 
-  /** All or none: what went in line while others waited here would overtake them. */
-  private mayWait(): boolean {
-    const [oldest] = this.groups;
-    if (!oldest || this.now() - oldest.sinceMs >= PATIENCE_MS || this.characters > WAITING_CHARACTERS) {
-      return false;
-    }
-    const { priority } = oldest.executions[0]!;
-    const classes = new Map<string, NewExecution>();
-    let waiting = 0;
-    for (const { isPatient, executions, placed } of this.groups) {
-      const first = executions[0]!;
-      if (!isPatient || first.priority !== priority) {
-        return false;
+  /** The classes of which all that is here may wait. */
+  private classesToWait(): Set<string> {
+    const counts = new Map<string, number>();
+    if (this.characters <= WAITING_CHARACTERS) {
+      for (const { isPatient, executions, placed } of this.groups) {
+        const { requiredTypes } = executions[0]!;
+        const count = isPatient ? executions.length - placed : 0;
+        counts.set(requiredTypes, (counts.get(requiredTypes) ?? 0) + count);
       }
-      classes.set(first.requiredTypes, first);
-      waiting += executions.length - placed;
     }
-    const slotsPerS = Math.min(...[...classes.values()].map(this.options.slotsPerS));
-    return waiting <= (slotsPerS * PATIENCE_MS) / 1_000;
+    const isWorthWaiting = ([types, count]: [string, number]): boolean =>
+      this.options.isWorthWaiting(types, count);
+    return new Set([...counts].filter(isWorthWaiting).map(([types]) => types));
+  }
+
+  private hasWaitedEnough({ sinceMs }: Group<Answer>): boolean {
+    return this.now() - sinceMs >= PATIENCE_MS;
   }
 
   private async write({ executions, places, shares }: Load<Place, Answer>): Promise<void> {
@@ -194,12 +195,15 @@ function isWaiting({ placed, executions }: Pick<Group<unknown>, 'placed' | 'exec
   return placed < executions.length;
 }
 
-/** A delayed one needs no slot yet, and one of a single attempt gets none ahead: in line it is seen to that it gets one. */
+function rankOf(executions: readonly NewExecution[]): number {
+  return PRIORITIES.indexOf(executions[0]!.priority);
+}
+
+/** One of a single attempt gets no slot ahead: in line it is seen to that it gets one. */
 function isPatient(executions: readonly NewExecution[]): boolean {
   const { priority, requiredTypes } = executions[0]!;
   return executions.every(
     (execution) =>
-      execution.delayMs === 0 &&
       execution.maxAttempts > 1 &&
       execution.priority === priority &&
       execution.requiredTypes === requiredTypes,

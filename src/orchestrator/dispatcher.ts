@@ -85,13 +85,19 @@ export class Dispatcher {
   }
 
   /**
-   * How many slots may come free in a second for tasks of this class that are not on record yet; 0 = too few to wait for,
-   * or a task that is on record waits for them.
+   * Whether so many tasks of this class that are not on record yet will get slots within a second, behind those that wait
+   * here for the same workers. Before anything waited here the rate at which tasks end says nothing of what can be done.
    */
-  slotsPerS(requiredTypes: string): number {
-    return this.mayPass && this.ready.showAll && !this.hasWaiting(requiredTypes)
-      ? this.workers.pool.shortTasksPerS(requiredTypes)
-      : 0;
+  isWorthWaiting(requiredTypes: string, waiting: number): boolean {
+    if (!this.mayPass || !this.ready.showAll) {
+      return false;
+    }
+    const { pool } = this.workers;
+    const ahead = this.waitingBeside(requiredTypes);
+    const couldEndPerS = pool.shortTasksPerS(requiredTypes);
+    return (
+      ahead + waiting <= (ahead === 0 ? couldEndPerS : Math.min(couldEndPerS, pool.endedPerS(requiredTypes)))
+    );
   }
 
   /** Whether a task that is about to be accepted may wait here, with nothing on the broker. */
@@ -199,12 +205,16 @@ export class Dispatcher {
     );
   }
 
-  /** Does a task wait that its workers could run? */
-  private hasWaiting(requiredTypes: string): boolean {
+  /** How many tasks wait here that the workers of this class could run. */
+  private waitingBeside(requiredTypes: string): number {
     const { pool } = this.workers;
-    return PRIORITIES.some((priority) =>
-      this.ready.windows[priority].hasClass((types) => pool.shareWorkers(types, requiredTypes)),
-    );
+    let waiting = 0;
+    for (const priority of PRIORITIES) {
+      for (const { requiredTypes: types, count } of this.ready.windows[priority].classes()) {
+        waiting += pool.shareWorkers(types, requiredTypes) ? count : 0;
+      }
+    }
+    return waiting;
   }
 
   private async assign(choices: Choice[]): Promise<void> {

@@ -64,7 +64,7 @@ export class Intake {
       reserve: (execution) => this.reserve(execution),
       queue: (execution) => this.queue(execution),
       accept: (executions, places) => this.accept(executions, places),
-      slotsPerS: ({ requiredTypes }) => dispatcher.slotsPerS(requiredTypes),
+      isWorthWaiting: (requiredTypes, waiting) => dispatcher.isWorthWaiting(requiredTypes, waiting),
     });
     workers.on('capacity', () => this.admission.wake());
     this.queued = new SingleFlight(async (tasks) => {
@@ -156,9 +156,15 @@ export class Intake {
     return accepted;
   }
 
-  /** Takes a slot for its task, and has its row say so. */
-  private reserve(execution: NewExecution): HeldTask | null {
-    const held = execution.delayMs > 0 ? null : this.dispatcher.reserve(firstTask(execution));
+  /**
+   * Takes a slot for its task, and has its row say so. One that is delayed needs none yet, and a repeated request whose
+   * task has one gets no other: neither waits for one, nor keeps those behind it from theirs.
+   */
+  private reserve(execution: NewExecution): Place | null {
+    if (execution.delayMs > 0 || this.workers.pool.ledger.find(execution.executionId)) {
+      return this.queue(execution);
+    }
+    const held = this.dispatcher.reserve(firstTask(execution));
     execution.workerId = held?.workerId ?? null;
     return held;
   }

@@ -149,16 +149,6 @@ export class ReadyWindow {
     return false;
   }
 
-  /** Does a task wait that `concerns` by its class? */
-  hasClass(concerns: (requiredTypes: string) => boolean): boolean {
-    for (const line of this.lines.values()) {
-      if (concerns(line.types)) {
-        return true;
-      }
-    }
-    return false;
-  }
-
   /** Does a task wait that must not be sent ahead, and that `concerns` by its class? */
   hasSlotted(concerns: (requiredTypes: string) => boolean): boolean {
     for (const line of this.lines.values()) {

@@ -1,4 +1,5 @@
 import type { WorkerHeartbeatMessage, WorkerRegistrationMessage } from '../queue/contracts/fleet.js';
+import { EndRate } from './end-rate.js';
 import { type HeldTask, Ledger } from './ledger.js';
 import type { Selection, Strategy } from './selection/selection.js';
 import {
@@ -100,6 +101,7 @@ export class WorkerPool {
             busyMs: 0,
             late: false,
             meanRunMs: UNKNOWN_RUN_MS,
+            ends: new EndRate(),
             lastPick: 0,
             tieBreak: 0,
             place: -1,
@@ -246,6 +248,18 @@ export class WorkerPool {
     return tasks;
   }
 
+  /** How many tasks its workers have ended in a second, by the last half to whole second. */
+  endedPerS(requiredTypes: string): number {
+    const nowMs = this.options.now();
+    let tasks = 0;
+    for (const { members } of this.groupsFor(requiredTypes)) {
+      for (const { ends } of members) {
+        tasks += ends.perS(nowMs);
+      }
+    }
+    return tasks;
+  }
+
   /** Some worker could take a task of some class. */
   hasRoom(): boolean {
     return [...this.groups.values()].some(hasRoom);
@@ -280,7 +294,7 @@ export class WorkerPool {
       return;
     }
     const wasLate = worker.late;
-    learnRun(worker, durationMs);
+    learnRun(worker, durationMs, this.options.now());
     if (wasLate) {
       this.refresh(worker);
     }

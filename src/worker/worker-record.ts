@@ -1,4 +1,5 @@
 import type { WorkerLoad, WorkerRegistrationMessage, WorkerStatus } from '../queue/contracts/fleet.js';
+import type { EndRate } from './end-rate.js';
 
 /** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
 export type Lifecycle = 'joining' | 'ready' | 'draining' | 'gone';
@@ -36,6 +37,8 @@ export interface WorkerRecord {
   late: boolean;
   /** How long its latest tasks ran: what tells whether it is given tasks ahead. */
   meanRunMs: number;
+  /** Of its tasks. */
+  ends: EndRate;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
   /** Drawn anew whenever it gets or loses a task: by what `least_busy` chooses among equals. */
@@ -69,8 +72,9 @@ export const UNKNOWN_RUN_MS = 1_000;
 const RUN_WEIGHT = 1 / 32;
 
 /** Notes that a task ended, and how long it ran. */
-export function learnRun(worker: WorkerRecord, durationMs: number): void {
+export function learnRun(worker: WorkerRecord, durationMs: number, nowMs: number): void {
   worker.late = false;
+  worker.ends.count(nowMs);
   worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
 }
 
@@ -129,7 +133,8 @@ export function mayGetAhead(worker: WorkerRecord, loadLimitPercent: number): boo
 /** How many of its short tasks it could end in a second, by their time alone; 0 = they are not short, or it gets none. */
 export function shortTasksPerS(worker: WorkerRecord, loadLimitPercent: number): number {
   const { maxConcurrentFlows } = worker.registration.capacity;
-  return hasShortTasks(worker, loadLimitPercent) ? (maxConcurrentFlows * 1_000) / worker.meanRunMs : 0;
+  const ended = (maxConcurrentFlows * 1_000) / Math.max(1, worker.meanRunMs);
+  return hasShortTasks(worker, loadLimitPercent) ? ended : 0;
 }
 
 /** Its tasks are over in moments, and it may get more when it has room. */

@@ -30,6 +30,25 @@ describe('tasks ahead', () => {
     await expectInvariants(system, [...shown, ...ids]);
   });
 
+  it('come free for others at once when a request is repeated whose flow runs for long', async () => {
+    system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '4' } });
+    const shown = await runQuick(400);
+    const long = { ...delayFlow(60_000), executionId: 'long' };
+    await system.api.submit(long);
+    await system.api.untilState('long', 'running');
+    const sinceMs = performance.now();
+    for (let times = 0; times < 5; times++) {
+      const items = [long, delayFlow(1)];
+      const { body } = await system.api.post('/orchestrator/execute/batch', { items });
+      expect(body.items[0]).toMatchObject({ executionId: 'long', state: 'running' });
+      shown.push(body.items[1].executionId);
+    }
+    // A second each if they waited for the slot of the one that runs.
+    expect(performance.now() - sinceMs).toBeLessThan(2_500);
+    await system.api.post('/orchestrator/executions/long/cancel');
+    await expectInvariants(system, [...shown, 'long'], { states: ['completed', 'cancelled'] });
+  });
+
   it('that a worker cannot begin come back from it uncounted, and run where a slot is free', async () => {
     system = await System.start({ workers: ['first'], workerEnv: { WORKER_MAX_CONCURRENT_FLOWS: '2' } });
     const shown = await runQuick(300);

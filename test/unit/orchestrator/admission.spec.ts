@@ -30,6 +30,14 @@ const several = (count: number, fields: Partial<NewExecution> = {}): NewExecutio
 const ids = (executions: readonly NewExecution[]): string[] =>
   executions.map(({ executionId }) => executionId);
 
+const areAlike = (executions: readonly NewExecution[]): boolean =>
+  executions.every(
+    ({ maxAttempts, priority, requiredTypes }) =>
+      maxAttempts > 1 &&
+      priority === executions[0]!.priority &&
+      requiredTypes === executions[0]!.requiredTypes,
+  );
+
 /** Lets everything that is ready in this turn of the event loop run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -38,7 +46,8 @@ function setUp({ slots = {} as Record<string, number>, slotsPerS = 1_000_000 } =
   const pool = { slots, slotsPerS, nowMs: 0 };
   const writes: { ids: string[]; places: string[]; land: () => void; crash: (error: Error) => void }[] = [];
   const admission = new Admission<string, string>({
-    reserve: ({ requiredTypes }) => {
+    reserve: ({ requiredTypes, delayMs }) => {
+      if (delayMs > 0) return 'record';
       const free = pool.slots[requiredTypes] ?? 0;
       pool.slots[requiredTypes] = Math.max(0, free - 1);
       return free > 0 ? 'slot' : null;
@@ -49,7 +58,7 @@ function setUp({ slots = {} as Record<string, number>, slotsPerS = 1_000_000 } =
         const land = (): void => resolve(executions.map(({ executionId }) => `${executionId} is on record`));
         writes.push({ ids: ids(executions), places, land, crash: reject });
       }),
-    slotsPerS: () => pool.slotsPerS,
+    isWorthWaiting: (_, waiting) => waiting <= (pool.slotsPerS * PATIENCE_MS) / 1_000,
     now: () => pool.nowMs,
   });
   const free = (slots: number, requiredTypes = 'log'): void => {
@@ -94,23 +103,19 @@ describe('admission', () => {
     ]);
   });
 
-  it('puts all in line, in order, when the first has waited long enough', async () => {
+  it('puts in line what has waited long enough, and no more', async () => {
     const { admission, pool, writes, free } = setUp();
     const [early, late] = [several(2), several(2)];
-    const first = admission.submit(early);
+    void admission.submit(early);
     await turn();
     pool.nowMs = PATIENCE_MS - 1;
-    const second = admission.submit(late);
+    void admission.submit(late);
     await turn();
     expect(writes).toHaveLength(0);
     pool.nowMs = PATIENCE_MS;
     free(1);
     await turn();
-    writes[0]!.land();
-    await Promise.all([first, second]);
-    expect(writes).toMatchObject([
-      { ids: ids([...early, ...late]), places: ['slot', 'line', 'line', 'line'] },
-    ]);
+    expect(writes).toMatchObject([{ ids: ids(early), places: ['slot', 'line'] }]);
   });
 
   it('looks again by itself, also when no slot comes free', async () => {
@@ -136,20 +141,52 @@ describe('admission', () => {
     expect(writes[0]!.places).toEqual(Array.from({ length: 11 }, () => 'line'));
   });
 
-  it.each<[string, Partial<NewExecution>]>([
-    ['is delayed', { delayMs: 10 }],
-    ['has a single attempt', { maxAttempts: 1 }],
-    ['has another priority', { priority: 'high' }],
-    ['would have too much text wait', { request: ' '.repeat(8_388_609) }],
-  ])('lets nothing wait any longer beside one that %s', async (_, fields) => {
+  it('gives the first slot to the highest priority, and then to what came first', async () => {
+    const { admission, writes, free } = setUp();
+    const [low, normal, high, later] = (['low', 'normal', 'high', 'normal'] as const).map((priority) =>
+      execution({ priority }),
+    );
+    for (const each of [low, normal, high, later]) {
+      void admission.submit([each!]);
+      await turn();
+    }
+    free(3);
+    await turn();
+    expect(writes).toMatchObject([{ ids: ids([high!, normal!, later!]), places: ['slot', 'slot', 'slot'] }]);
+  });
+
+  it('lets none wait that gets no slot ahead, and the others wait on', async () => {
     const { admission, writes } = setUp();
-    const [before, odd] = [execution(), execution(fields)];
-    void admission.submit([before]);
+    const single = execution({ maxAttempts: 1 });
+    void admission.submit([execution()]);
+    void admission.submit([single]);
+    await turn();
+    expect(writes).toMatchObject([{ ids: [single.executionId], places: ['line'] }]);
+  });
+
+  it('lets nothing wait when that would take too much memory', async () => {
+    const { admission, writes } = setUp();
+    const [small, large] = [execution(), execution({ request: ' '.repeat(8_388_607) })];
+    void admission.submit([small]);
     await turn();
     expect(writes).toHaveLength(0);
-    void admission.submit([odd]);
+    void admission.submit([large]);
     await turn();
-    expect(writes).toMatchObject([{ ids: ids([before, odd]), places: ['line', 'line'] }]);
+    expect(writes).toMatchObject([{ ids: ids([small, large]), places: ['line', 'line'] }]);
+  });
+
+  it('lets those behind one that needs no slot have theirs, and those before it wait on', async () => {
+    const { admission, writes } = setUp({ slots: { log: 1 } });
+    const [delayed, other] = [execution({ delayMs: 10 }), execution()];
+    void admission.submit([delayed, other]);
+    await turn();
+    expect(writes).toMatchObject([{ ids: ids([delayed, other]), places: ['record', 'slot'] }]);
+
+    const full = setUp();
+    void full.admission.submit([execution({ requiredTypes: 'http' })]);
+    void full.admission.submit([delayed]);
+    await turn();
+    expect(full.writes).toMatchObject([{ ids: [delayed.executionId], places: ['record'] }]);
   });
 
   it('lets nothing wait in a batch of several classes, and one class not behind another', async () => {
@@ -184,7 +221,7 @@ describe('admission', () => {
     expect(await admission.submit([])).toEqual([]);
   });
 
-  it('answers each of any mix of submissions once, in its place, and never overtakes within a class', async () => {
+  it('answers each of any mix of submissions once, in its place, and lets none that waits overtake its like', async () => {
     const submission = fc.array(
       fc.record({
         requiredTypes: fc.constantFrom('log', 'http'),
@@ -246,11 +283,18 @@ describe('admission', () => {
           });
         });
         const written = writes.flatMap((write) => write.ids);
-        const arrived = submitted.flat();
-        expect(written.toSorted()).toEqual(ids(arrived).toSorted());
-        for (const requiredTypes of ['log', 'http']) {
-          const ofClass = ids(arrived.filter((each) => each.requiredTypes === requiredTypes));
-          expect(written.filter((id) => ofClass.includes(id))).toEqual(ofClass);
+        expect(written.toSorted()).toEqual(ids(submitted.flat()).toSorted());
+        const patient = submitted.filter(areAlike).flat();
+        for (const [requiredTypes, priority] of ['log', 'http'].flatMap((types) =>
+          ['normal', 'low'].map((rank) => [types, rank]),
+        )) {
+          const alike = ids(
+            patient.filter(
+              (each) =>
+                each.requiredTypes === requiredTypes && each.priority === priority && each.delayMs === 0,
+            ),
+          );
+          expect(written.filter((id) => alike.includes(id))).toEqual(alike);
         }
       }),
       { numRuns: 200 },

@@ -203,6 +203,20 @@ describe('a worker whose tasks are short', () => {
     expect(pool.shortTasksPerS('log')).toBe(0);
   });
 
+  it('has ended as many in a second as the last second tells', () => {
+    let nowMs = 0;
+    const pool = new WorkerPool({ strategy: new RoundRobin(), loadLimitPercent: 80, now: () => nowMs });
+    pool.setLifecycle(pool.register(registration({ workerId: 'a' })), 'ready');
+    expect(pool.endedPerS('log')).toBe(0);
+    for (nowMs = 0; nowMs < 3_000; nowMs += 10) pool.ran('a', SHORT_MS);
+    expect(pool.endedPerS('log')).toBeCloseTo(100, 0);
+    expect(pool.endedPerS('unknown')).toBe(0);
+    nowMs += 400;
+    expect(pool.endedPerS('log')).toBeLessThan(100);
+    nowMs += 1_000;
+    expect(pool.endedPerS('log')).toBe(0);
+  });
+
   it('is given no more ahead than it takes', () => {
     expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 9, 'log')).toContain(null);
     expect(assign(pairOf(new RoundRobin(), SHORT_MS, 2), 8, 'log')).not.toContain(null);
