@@ -79,7 +79,7 @@ export class BrokerAdmin {
   async take(queue: string): Promise<Delivery | null> {
     const taken = await this.run(async (channel) => {
       const message: GetMessage | false = await channel.get(queue, { noAck: false });
-      return message ? new ChannelDelivery(channel, message as unknown as ConsumeMessage) : null;
+      return message ? new ChannelDelivery(channel, message as unknown as ConsumeMessage, null) : null;
     }).catch(nullIfNotFound);
     return taken;
   }

@@ -1,5 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
-import type { ConfirmChannel, ConsumeMessage, MessagePropertyHeaders } from 'amqplib';
+import type { ConfirmChannel, ConsumeMessage, Message, MessagePropertyHeaders } from 'amqplib';
+import { Acks } from './acks.js';
 import type { BrokerLink } from './broker-link.js';
 import { ChannelKeeper, closeQuietly } from './channel-keeper.js';
 
@@ -14,7 +15,10 @@ export interface Delivery {
   readonly routingKey: string;
   /** It was delivered before: whoever had it may have begun. */
   readonly redelivered: boolean;
-  /** Done with it. On a channel that has closed since, nothing happens: the broker delivers it again. */
+  /**
+   * Done with it; the broker is told in a moment, with others. On a channel that has closed since, nothing happens: the
+   * broker delivers it again.
+   */
   ack(): void;
   /** Gives it back to the queue, at the front. Counts towards the delivery limit. */
   requeue(): void;
@@ -46,6 +50,8 @@ export interface ConsumerOptions {
 export class Consumer {
   private readonly keeper: ChannelKeeper;
   private consumerTag: string | null = null;
+  /** Of the channel that consumes, or did last. */
+  private acks: Acks | null = null;
 
   constructor(private readonly options: ConsumerOptions) {
     this.keeper = new ChannelKeeper({
@@ -80,6 +86,7 @@ export class Consumer {
 
   /** Gives every unacked delivery back and starts afresh: how long-held messages avoid the broker's consumer timeout. */
   async recycle(): Promise<void> {
+    this.acks?.flush();
     await this.keeper.recycle();
   }
 
@@ -102,6 +109,7 @@ export class Consumer {
 
   async stop(): Promise<void> {
     this.consumerTag = null;
+    this.acks?.flush();
     await this.keeper.stop();
   }
 
@@ -109,9 +117,11 @@ export class Consumer {
     const { queue, prefetch, priority, prepare } = this.options;
     const prepared = await prepare?.(channel);
     await channel.prefetch(prefetch, false);
+    const acks = new Acks((deliveryTag, upTo) => onOpenChannel(() => channel.ack(tagged(deliveryTag), upTo)));
+    this.acks = acks;
     const { consumerTag } = await channel.consume(
       prepared ?? queue,
-      (message) => this.deliver(channel, message),
+      (message) => this.deliver(channel, acks, message),
       {
         noAck: false,
         priority,
@@ -121,7 +131,7 @@ export class Consumer {
     this.options.onConsuming?.();
   }
 
-  private deliver(channel: ConfirmChannel, message: ConsumeMessage | null): void {
+  private deliver(channel: ConfirmChannel, acks: Acks, message: ConsumeMessage | null): void {
     if (message === null) {
       this.options.logger.warn(
         `${this.options.purpose}: the broker cancelled the consumer of ${this.options.queue}`,
@@ -131,7 +141,8 @@ export class Consumer {
       return;
     }
     try {
-      this.options.onDelivery(new ChannelDelivery(channel, message));
+      acks.delivered(message.fields.deliveryTag);
+      this.options.onDelivery(new ChannelDelivery(channel, message, acks));
     } catch (error) {
       // A throwing callback would close the channel and lose every other delivery on it.
       this.options.logger.error(`${this.options.purpose}: ${(error as Error).stack}`);
@@ -139,10 +150,17 @@ export class Consumer {
   }
 }
 
+/** What amqplib reads of a message that is acked. */
+function tagged(deliveryTag: number): Message {
+  return { fields: { deliveryTag } } as Message;
+}
+
 export class ChannelDelivery implements Delivery {
+  /** @param acks null = an ack goes at once */
   constructor(
     private readonly channel: ConfirmChannel,
     private readonly message: ConsumeMessage,
+    private readonly acks: Acks | null,
   ) {}
 
   get content(): Buffer {
@@ -171,13 +189,22 @@ export class ChannelDelivery implements Delivery {
   }
 
   ack(): void {
-    onOpenChannel(() => this.channel.ack(this.message));
+    if (this.acks === null) {
+      onOpenChannel(() => this.channel.ack(this.message));
+    } else {
+      this.acks.ack(this.message.fields.deliveryTag);
+    }
   }
   requeue(): void {
-    onOpenChannel(() => this.channel.nack(this.message, false, true));
+    this.refuse(true);
   }
   reject(): void {
-    onOpenChannel(() => this.channel.nack(this.message, false, false));
+    this.refuse(false);
+  }
+
+  private refuse(requeue: boolean): void {
+    this.acks?.settled(this.message.fields.deliveryTag);
+    onOpenChannel(() => this.channel.nack(this.message, false, requeue));
   }
 }
 
