@@ -12,6 +12,7 @@ import {
   type TaskRef,
 } from '../store/execution-store.js';
 import { type TerminalState } from '../store/transitions.js';
+import { WriteGate } from '../store/write-gate.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Metrics } from './api/metrics.js';
 import { afterFailure, namingWorker, tooLarge } from './attempt-end.js';
@@ -39,6 +40,7 @@ export class Recorder {
   constructor(
     private readonly config: OrchestratorConfigService,
     private readonly store: ExecutionStore,
+    private readonly gate: WriteGate,
     private readonly workers: WorkerManagementService,
     completions: Completions,
     private readonly leadership: Leadership,
@@ -236,7 +238,7 @@ export class Recorder {
     write: (items: T[]) => Promise<Ids>,
     tell: (item: T, isRecorded: boolean) => void,
   ): Write<T> {
-    const flight = new SingleFlight<T, boolean | Error>(async (items) => {
+    const fly = async (items: T[]): Promise<(boolean | Error)[]> => {
       try {
         return areIn(await this.persist(() => write(items)), items);
       } catch (error) {
@@ -247,7 +249,8 @@ export class Recorder {
           items.map((item) => write([item]).then((ids) => ids.has(item.executionId), asError)),
         );
       }
-    });
+    };
+    const flight = new SingleFlight(fly, { depart: this.gate.pass });
     return async (items) => {
       const answers = await flight.addAll(items);
       let failure: Error | null = null;
@@ -274,6 +277,7 @@ export class Recorder {
         if ((error as Error).name !== 'StoreUnavailableError' || !this.leadership.mayAct) {
           throw error;
         }
+        this.gate.giveWay();
         this.logger.warn(`the record is away (${(error as Error).message}); trying again`);
         await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
       }

@@ -5,6 +5,16 @@ interface Group<Item, Result> {
   reject: (error: unknown) => void;
 }
 
+/** Calls `fly` when a flight may leave, now or later, and resolves when it is back. @param waiting how many items wait for it */
+export type Depart = (waiting: number, fly: () => Promise<void>) => Promise<void>;
+
+export interface FlightOptions {
+  enough?: number;
+  depart?: Depart;
+}
+
+const atOnce: Depart = (_waiting, fly) => fly();
+
 /**
  * Batches what arrives while one round trip is under way: an item goes out in this turn when nothing is in flight, else
  * with everything else that gathered, the moment the flight returns. No timer, so one item at idle pays no delay and
@@ -15,15 +25,21 @@ export class SingleFlight<Item, Result> {
   private waitingItems = 0;
   private inFlight = false;
   private idleWaiters: (() => void)[] = [];
+  private readonly enough: number;
+  private readonly depart: Depart;
 
   /**
    * @param fly takes a batch and answers one result per item, in order; if it rejects, so does every item
-   * @param enough a batch that has so many items takes no more; what was added together is never parted, though
+   * @param options.enough a batch that has so many items takes no more; what was added together is never parted, though
+   * @param options.depart lets a flight go when its time has come; default: at once
    */
   constructor(
     private readonly fly: (items: Item[]) => Promise<Result[]>,
-    private readonly enough = 500,
-  ) {}
+    { enough = 500, depart = atOnce }: FlightOptions = {},
+  ) {
+    this.enough = enough;
+    this.depart = depart;
+  }
 
   get pending(): number {
     return this.waitingItems;
@@ -58,19 +74,23 @@ export class SingleFlight<Item, Result> {
 
   private async run(): Promise<void> {
     while (this.waiting.length > 0) {
-      const groups = this.next();
-      try {
-        const results = await this.fly(groups.flatMap(({ items }) => items));
-        let from = 0;
-        for (const group of groups) {
-          group.resolve(results.slice(from, (from += group.items.length)));
-        }
-      } catch (error) {
-        groups.forEach(({ reject }) => reject(error));
-      }
+      await this.depart(this.waitingItems, () => this.flyNext());
     }
     this.inFlight = false;
     this.idleWaiters.splice(0).forEach((resolve) => resolve());
+  }
+
+  private async flyNext(): Promise<void> {
+    const groups = this.next();
+    try {
+      const results = await this.fly(groups.flatMap(({ items }) => items));
+      let from = 0;
+      for (const group of groups) {
+        group.resolve(results.slice(from, (from += group.items.length)));
+      }
+    } catch (error) {
+      groups.forEach(({ reject }) => reject(error));
+    }
   }
 
   private next(): Group<Item, Result>[] {

@@ -24,6 +24,8 @@ interface Waiting {
 /** The database's thread, seen from outside. Calls are done in the order in which they are made. */
 export class SqliteClient {
   private readonly waiting = new Map<number, Waiting>();
+  /** Called in this turn of the event loop. */
+  private calls: SqliteRequest[] = [];
   private readonly ended: Promise<void>;
   private hasEnded = false;
   private requests = 0;
@@ -32,7 +34,7 @@ export class SqliteClient {
     private readonly file: string,
     private readonly thread: Worker,
   ) {
-    thread.on('message', (reply: SqliteReply) => this.receive(reply));
+    thread.on('message', (replies: SqliteReply[]) => replies.forEach((reply) => this.receive(reply)));
     this.ended = new Promise((resolve) => {
       thread.once('exit', () => {
         this.failAll(gone('the thread of the database has ended'));
@@ -73,9 +75,26 @@ export class SqliteClient {
       }
       const id = ++this.requests;
       this.waiting.set(id, { resolve, reject });
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
-      this.thread.postMessage({ id, statements, which } satisfies SqliteRequest);
+      this.calls.push({ id, statements, which });
+      if (this.calls.length === 1) {
+        // After all microtasks: what is called in the same turn travels together, and shares a commit for sure.
+        process.nextTick(() => this.post());
+      }
     });
+  }
+
+  private post(): void {
+    const { calls } = this;
+    this.calls = [];
+    try {
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+      this.thread.postMessage(calls);
+    } catch (error) {
+      for (const { id } of calls) {
+        this.waiting.get(id)?.reject(error as Error);
+        this.waiting.delete(id);
+      }
+    }
   }
 
   private receive(reply: SqliteReply): void {

@@ -22,7 +22,7 @@ const { file } = workerData as { file: string };
 const port = parentPort!;
 const database = open();
 if (database) {
-  port.on('message', (request: SqliteRequest) => serve(database, request));
+  port.on('message', (requests: SqliteRequest[]) => serve(database, requests));
 } else {
   port.close();
 }
@@ -30,18 +30,18 @@ if (database) {
 function open(): SqliteFile | null {
   try {
     const opened = new SqliteFile(file);
-    reply({ id: 0, answer: { rows: [], changes: 0 } });
+    reply([{ id: 0, answer: { rows: [], changes: 0 } }]);
     return opened;
   } catch (error) {
-    reply({ id: 0, error: describe(error) });
+    reply([{ id: 0, error: describe(error) }]);
     return null;
   }
 }
 
-function serve(db: SqliteFile, request: SqliteRequest): void {
-  const requests = [request];
-  for (let next = received(); next !== undefined; next = received()) {
-    requests.push(next);
+/** @param requests is emptied */
+function serve(db: SqliteFile, requests: SqliteRequest[]): void {
+  for (let more = received(); more !== undefined; more = received()) {
+    requests.push(...more);
   }
   while (requests.length > 0) {
     // Within a transaction of the caller's own, every request is part of that.
@@ -55,8 +55,8 @@ function serve(db: SqliteFile, request: SqliteRequest): void {
   }
 }
 
-function received(): SqliteRequest | undefined {
-  return receiveMessageOnPort(port)?.message as SqliteRequest | undefined;
+function received(): SqliteRequest[] | undefined {
+  return receiveMessageOnPort(port)?.message as SqliteRequest[] | undefined;
 }
 
 /** The beginning of a transaction, or the end of everything. */
@@ -79,22 +79,22 @@ function alone(db: SqliteFile, request: SqliteRequest): void {
       db.close();
       port.close();
     } else {
-      reply({ id: request.id, answer: execute(db, request, true)! });
+      reply([{ id: request.id, answer: execute(db, request, true)! }]);
     }
   } catch (error) {
-    reply({ id: request.id, error: describe(error) });
+    reply([{ id: request.id, error: describe(error) }]);
   }
 }
 
 function together(db: SqliteFile, requests: SqliteRequest[]): void {
   try {
     const replies = commit(db, requests, false) ?? commit(db, requests, true)!;
-    replies.forEach(reply);
+    reply(replies);
   } catch (error) {
     if (db.isInTransaction) {
       db.execute(ROLLBACK);
     }
-    requests.forEach(({ id }) => reply({ id, error: describe(error) }));
+    reply(requests.map(({ id }) => ({ id, error: describe(error) })));
   }
 }
 
@@ -143,8 +143,8 @@ function execute(
   return isAsking && which.count > 1 ? db.takeAsking(statements!, which) : db.take(statements!, which);
 }
 
-function reply(message: SqliteReply): void {
-  port.postMessage(message);
+function reply(replies: SqliteReply[]): void {
+  port.postMessage(replies);
 }
 
 function describe(error: unknown): Extract<SqliteReply, { error: unknown }>['error'] {

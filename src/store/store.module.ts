@@ -5,6 +5,7 @@ import { OrchestratorConfigService } from '../config/orchestrator-config.service
 import { StoreUnavailableError } from './errors.js';
 import { ExecutionStore } from './execution-store.js';
 import { postgresStore, sqliteStore } from './kysely-execution-store.js';
+import { WriteGate } from './write-gate.js';
 
 const OPEN_TRIES = 60;
 const OPEN_RETRY_MS = 1_000;
@@ -22,8 +23,9 @@ const SQLITE_FILE = 'flow-orchestrator.db';
       inject: [OrchestratorConfigService],
       useFactory: createStore,
     },
+    WriteGate,
   ],
-  exports: [ExecutionStore],
+  exports: [ExecutionStore, WriteGate],
 })
 export class StoreModule implements OnModuleInit, OnApplicationShutdown {
   private readonly logger = new Logger(StoreModule.name);

@@ -32,7 +32,7 @@ describe('single-flight batching', () => {
 
   it('puts items of the same turn into one batch, up to the largest batch', async () => {
     const { flights, fly } = controlled<number>();
-    const batches = new SingleFlight(fly, 2);
+    const batches = new SingleFlight(fly, { enough: 2 });
     const all = Promise.all([1, 2, 3].map((item) => batches.add(item)));
     await turn();
     flights[0]!.land();
@@ -57,7 +57,7 @@ describe('single-flight batching', () => {
 
   it('keeps together what was added together, and answers it together', async () => {
     const { flights, fly } = controlled<number>();
-    const batches = new SingleFlight(fly, 2);
+    const batches = new SingleFlight(fly, { enough: 2 });
     const all = Promise.all([
       batches.addAll([1]),
       batches.addAll([2, 3, 4]),

@@ -1,0 +1,65 @@
+import { Injectable } from '@nestjs/common';
+
+/** A batch of so many rows is written for little more than its rows cost: it need not wait for company. */
+const LARGE_BATCH = 128;
+
+/** Writes that began together, and those that will begin together when these are back. */
+interface Round {
+  left: number;
+  next: ((round: Round) => void)[];
+}
+
+/**
+ * Has small batches of different kinds (accepted executions, ends) written at the same time instead of one after the
+ * other: what comes while some are under way waits until all of these are back, and grows meanwhile. Each round trip to
+ * the database, with its commit and the disk's sync, is then shared by more rows. A lone batch waits for nobody.
+ */
+@Injectable()
+export class WriteGate {
+  private round: Round | null = null;
+
+  /**
+   * @param waiting how many rows there are to write so far
+   * @param write takes its batch when it is called, not before
+   */
+  readonly pass = async <T>(waiting: number, write: () => Promise<T>): Promise<T> => {
+    if (waiting >= LARGE_BATCH) {
+      return write();
+    }
+    const round = await this.enter();
+    try {
+      return await write();
+    } finally {
+      round.left--;
+      if (round.left === 0) {
+        this.end(round);
+      }
+    }
+  };
+
+  /** The database is away, and a write goes on trying: nobody waits for that one any more. */
+  giveWay(): void {
+    if (this.round !== null) {
+      this.end(this.round);
+    }
+  }
+
+  private enter(): Round | Promise<Round> {
+    const { round } = this;
+    if (round !== null) {
+      return new Promise((resolve) => round.next.push(resolve));
+    }
+    this.round = { left: 1, next: [] };
+    return this.round;
+  }
+
+  private end(round: Round): void {
+    if (this.round !== round) {
+      return;
+    }
+    const { next } = round;
+    const begun: Round = { left: next.length, next: [] };
+    this.round = next.length > 0 ? begun : null;
+    next.forEach((go) => go(begun));
+  }
+}
