@@ -103,6 +103,7 @@ export class WorkerPool {
             meanRunMs: UNKNOWN_RUN_MS,
             ends: new EndRate(),
             lastPick: 0,
+            shareTaken: 0,
             tieBreak: 0,
             place: -1,
             currentWeight: 0,

@@ -41,7 +41,8 @@ export interface WorkerRecord {
   ends: EndRate;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
-  /** Drawn anew whenever it gets or loses a task: by what `least_busy` chooses among equals. */
+  /** The share of its slots that `least_busy` goes by, and by what it chooses among equals: as of when it got or lost a task. */
+  shareTaken: number;
   tieBreak: number;
   /** Where it is in its group's heap; -1 = it is not. */
   place: number;

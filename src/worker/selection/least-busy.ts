@@ -2,9 +2,17 @@ import type { WorkerRecord } from '../worker-record.js';
 import type { Random, Selection, Strategy } from './selection.js';
 import { WorkerHeap } from './worker-heap.js';
 
+/** What a worker does in this time counts as one. About as long as a task is on its way to a worker. */
+const RUN_MS = 10;
+
 /**
  * `least_busy`: the smallest share of slots taken, by the ledger, so the choice is exact however old the heartbeats
  * are. Ties break at random: without that, equal workers would always be filled in the same order.
+ *
+ * Tasks that are over in moments go by the run: as many as take their worker `RUN_MS` together, by its moving average,
+ * count as one, and the worker that has some of its run gets the rest of it. What is decided together for one worker
+ * travels in one message, there and back, and a message costs all who handle it more than such tasks do. Nobody waits for
+ * longer than that by it, and tasks of `RUN_MS` or more are given out one by one.
  */
 export class LeastBusy implements Strategy {
   constructor(private readonly random: Random) {}
@@ -16,11 +24,11 @@ export class LeastBusy implements Strategy {
         return heap.size;
       },
       add: (worker) => {
-        worker.tieBreak = this.random();
+        this.rank(worker);
         heap.add(worker);
       },
       touch: (worker) => {
-        worker.tieBreak = this.random();
+        this.rank(worker);
         heap.touch(worker);
       },
       remove: (worker) => heap.remove(worker),
@@ -32,12 +40,16 @@ export class LeastBusy implements Strategy {
     return firstOf(selections, this.compare);
   }
 
-  private readonly compare = (a: WorkerRecord, b: WorkerRecord): number =>
-    shareTaken(a) - shareTaken(b) || a.tieBreak - b.tieBreak;
-}
+  /** Noted here, since a heap's order must not change but by a touch, and the moving average does at any time. */
+  private rank(worker: WorkerRecord): void {
+    const run = Math.max(1, Math.floor(RUN_MS / worker.meanRunMs));
+    const begun = worker.held % run;
+    worker.shareTaken = (worker.held - begun) / worker.registration.capacity.maxConcurrentFlows;
+    worker.tieBreak = this.random() - begun;
+  }
 
-function shareTaken(worker: WorkerRecord): number {
-  return worker.held / worker.registration.capacity.maxConcurrentFlows;
+  private readonly compare = (a: WorkerRecord, b: WorkerRecord): number =>
+    a.shareTaken - b.shareTaken || a.tieBreak - b.tieBreak;
 }
 
 /** The best of the groups' best. */

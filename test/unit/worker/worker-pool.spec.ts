@@ -375,6 +375,44 @@ describe('least_busy', () => {
     expect(['a', 'b', 'c', 'd'].map((id) => pool.ledger.count(id))).toEqual([5, 5, 5, 5]);
   });
 
+  describe('with tasks that are over in moments', () => {
+    const shortPool = (runMs: number, slots = 20): WorkerPool => {
+      const pool = poolOf(
+        new LeastBusy(seededRandom(1)),
+        { workerId: 'a', slots, takesAhead: 5 },
+        { workerId: 'b', slots, takesAhead: 5 },
+      );
+      for (let task = 0; task < 500; task++) ['a', 'b'].forEach((workerId) => pool.ran(workerId, runMs));
+      return pool;
+    };
+    it.each([
+      [0.99, 10],
+      [1.99, 5],
+      [0.1, 20],
+    ])('of %d ms, gives %d at a time to one worker, and to all of them alike', (runMs, run) => {
+      const given = assign(shortPool(runMs), 40, 'log');
+      for (let start = 0; start < given.length; start += run) {
+        expect(new Set(given.slice(start, start + run)).size).toBe(1);
+      }
+      expect(given.filter((workerId) => workerId === 'a')).toHaveLength(20);
+    });
+
+    it('gives out tasks of 10 ms and more one by one', () => {
+      const given = assign(shortPool(11), 20, 'log');
+      for (let index = 0; index < given.length; index += 2) expect(given[index]).not.toBe(given[index + 1]);
+    });
+
+    it('fills up the run of a worker that has ended some of it, and goes on with the other', () => {
+      const pool = shortPool(1.99);
+      const first = assign(pool, 5, 'log');
+      pool.release('log-0', 1);
+      expect(assign(pool, 6, 'delay')).toEqual([
+        first[0],
+        ...Array<string>(5).fill(first[0] === 'a' ? 'b' : 'a'),
+      ]);
+    });
+  });
+
   it('breaks ties at random, repeatably under a seed', () => {
     const order = (seed: number): (string | null)[] =>
       assign(
