@@ -1,37 +1,46 @@
-import { PRIORITIES } from '../queue/priority.js';
+import type { Priority } from '../queue/priority.js';
 import type { NewExecution } from '../store/execution-store.js';
+import { byAge, type Waiting, type WaitingLine, WaitingLines } from './waiting-lines.js';
 
 export interface AdmissionOptions<Place, Answer> {
+  /** Whether it may wait for a slot. What may not gets one if there is one that nothing waits for. */
+  mayWait: (execution: NewExecution) => boolean;
   /** Takes a slot for its task and has its row say so; null if there is none. A place without one if it needs none. */
   reserve: (execution: NewExecution) => Place | null;
   /** Has its row say where its task goes without a slot. */
   queue: (execution: NewExecution) => Place;
   /** Writes the rows. One answer each, in order. */
   accept: (executions: NewExecution[], places: Place[]) => Promise<Answer[]>;
-  /** Will so many slots for tasks of this class come free within `PATIENCE_MS`, beside those that others wait for? */
-  isWorthWaiting: (requiredTypes: string, waiting: number) => boolean;
+  /**
+   * Will what waits here get slots within `PATIENCE_MS`, and none of a lower rank before it? Asked of a class and priority
+   * that has just found none. `waiting`: how many wait here, of all classes.
+   */
+  isWorthWaiting: (requiredTypes: string, priority: Priority, waiting: number) => boolean;
+  /** A write that has so many executions takes no more. Default 500. */
+  enough?: number;
   /** Monotonic, ms. */
   now?: () => number;
 }
 
 /** What was submitted together, until all of it is answered. */
 interface Group<Answer> {
-  executions: readonly NewExecution[];
   answers: (Answer | Error)[];
-  /** How many were placed. Those after them wait. */
-  placed: number;
-  answered: number;
-  /** All are of one class and priority, and may be sent ahead of a free slot. */
-  isPatient: boolean;
-  sinceMs: number;
+  unanswered: number;
   resolve: (answers: (Answer | Error)[]) => void;
 }
 
-/** What is written together: some of one group or several. */
+interface Entry<Answer> extends Waiting {
+  group: Group<Answer>;
+  /** Its place in its group. */
+  index: number;
+}
+
+type Line<Answer> = WaitingLine<Entry<Answer>>;
+
+/** What is written together. */
 interface Load<Place, Answer> {
-  executions: NewExecution[];
+  entries: Entry<Answer>[];
   places: Place[];
-  shares: { group: Group<Answer>; from: number; count: number }[];
 }
 
 /** The longest that an execution waits for its slot before it is on record. */
@@ -40,7 +49,6 @@ export const PATIENCE_MS = 1_000;
 const LOOK_MS = 50;
 /** Of all requests that wait: bounds the memory that waiting can take. */
 const WAITING_CHARACTERS = 8_388_608;
-/** A write that has so many executions takes no more. */
 const ENOUGH = 500;
 
 /**
@@ -52,15 +60,15 @@ const ENOUGH = 500;
  * of the pool instead of building up a queue.
  */
 export class Admission<Place, Answer> {
-  /** Those of which some are not placed, in the order in which they get slots. */
-  private groups: Group<Answer>[] = [];
-  private characters = 0;
+  private readonly lines = new WaitingLines<Entry<Answer>>();
   private writing = false;
   private planned = false;
   private lookTimer: NodeJS.Timeout | null = null;
+  private readonly enough: number;
   private readonly now: () => number;
 
   constructor(private readonly options: AdmissionOptions<Place, Answer>) {
+    this.enough = options.enough ?? ENOUGH;
     this.now = options.now ?? (() => performance.now());
   }
 
@@ -69,26 +77,25 @@ export class Admission<Place, Answer> {
     if (executions.length === 0) {
       return Promise.resolve([]);
     }
-    this.characters += charactersOf(executions);
     return new Promise((resolve) => {
-      const rank = rankOf(executions);
-      const later = this.groups.findIndex((group) => rankOf(group.executions) > rank);
-      this.groups.splice(later < 0 ? this.groups.length : later, 0, {
-        executions,
-        answers: [],
-        placed: 0,
-        answered: 0,
-        isPatient: isPatient(executions),
-        sinceMs: this.now(),
-        resolve,
-      });
+      const group: Group<Answer> = { answers: [], unanswered: executions.length, resolve };
+      const sinceMs = this.now();
+      for (let index = 0; index < executions.length; index++) {
+        const execution = executions[index]!;
+        this.lines.push({ execution, sinceMs, group, index }, this.options.mayWait(execution));
+      }
       this.wake();
     });
   }
 
+  /** How many wait because there is no slot for them, by class. */
+  waitingKinds(): { requiredTypes: string; count: number }[] {
+    return this.lines.kinds();
+  }
+
   /** A slot came free, or something arrived. What does so in the same turn of the event loop is seen together. */
   wake(): void {
-    if (this.planned || this.writing || this.groups.length === 0) {
+    if (this.planned || this.writing || this.lines.isEmpty) {
       return;
     }
     this.planned = true;
@@ -101,11 +108,18 @@ export class Admission<Place, Answer> {
 
   private async run(): Promise<void> {
     this.writing = true;
-    for (let load = this.load(); load.executions.length > 0; load = this.load()) {
-      await this.write(load);
+    try {
+      for (let load = this.load(); load.entries.length > 0; load = this.load()) {
+        await this.write(load);
+      }
+    } finally {
+      this.writing = false;
+      this.lookAgain();
     }
-    this.writing = false;
-    if (this.groups.length > 0) {
+  }
+
+  private lookAgain(): void {
+    if (!this.lines.isEmpty) {
       this.lookTimer ??= setTimeout(() => {
         this.lookTimer = null;
         this.wake();
@@ -113,107 +127,114 @@ export class Admission<Place, Answer> {
     }
   }
 
-  /** Takes what can be written now. */
+  /**
+   * Takes what can be written now: first what has waited long enough, so that nothing is passed over for ever, and without
+   * a slot, so that it takes none from what goes first; then by rank.
+   */
   private load(): Load<Place, Answer> {
-    const load: Load<Place, Answer> = { executions: [], places: [], shares: [] };
-    const waiting = this.classesToWait();
-    const full = new Set<string>();
-    for (const group of this.groups) {
-      const { requiredTypes } = group.executions[0]!;
-      const mayWait = group.isPatient && waiting.has(requiredTypes) && !this.hasWaitedEnough(group);
-      if (!(mayWait && full.has(requiredTypes)) && !this.take(group, load, mayWait)) {
-        full.add(requiredTypes);
-      }
-      if (load.executions.length >= ENOUGH) {
-        break;
+    const load: Load<Place, Answer> = { entries: [], places: [] };
+    const lines = this.lines.byRank();
+    const patientSinceMs = this.now() - PATIENCE_MS;
+    const isLate = ({ first }: Line<Answer>): boolean =>
+      first !== undefined && first.sinceMs <= patientSinceMs;
+    const late = new Set(lines.filter(isLate).toSorted(byAge));
+    for (const line of late) {
+      while (isLate(line) && this.hasRoom(load)) {
+        this.placeFirst(line, load, this.options.queue);
       }
     }
-    this.groups = this.groups.filter(isWaiting);
+    const full = new Set<string>();
+    for (const line of lines) {
+      if (late.has(line) && line.requiredTypes !== null) {
+        // What has just gone in line gets its slot before what came after it.
+        full.add(line.requiredTypes);
+      }
+      this.fill(line, load, full);
+    }
     return load;
   }
 
-  /** @returns false if it has to wait for a slot */
-  private take(group: Group<Answer>, load: Load<Place, Answer>, mayWait: boolean): boolean {
+  /** @param full the classes for which there is no slot any more */
+  private fill(line: Line<Answer>, load: Load<Place, Answer>, full: Set<string>): void {
+    const placeOf = this.placer(line, full);
+    while (line.first && this.hasRoom(load)) {
+      line.isHeldUp = !this.placeFirst(line, load, placeOf);
+      if (line.isHeldUp) {
+        return;
+      }
+    }
+  }
+
+  private hasRoom({ entries }: Load<Place, Answer>): boolean {
+    return entries.length < this.enough;
+  }
+
+  /** What finds a place for one execution of the line after the other; null = it waits, with all that are behind it. */
+  private placer(line: Line<Answer>, full: Set<string>): (execution: NewExecution) => Place | null {
     const { reserve, queue } = this.options;
-    const from = group.placed;
-    let place: Place | null = null;
-    while (isWaiting(group) && load.executions.length < ENOUGH) {
-      const execution = group.executions[group.placed]!;
-      place = reserve(execution) ?? (mayWait ? null : queue(execution));
-      if (place === null) {
-        break;
+    let isLeaving = line.requiredTypes === null;
+    return (execution) => {
+      const { requiredTypes } = execution;
+      const place = full.has(requiredTypes) ? null : reserve(execution);
+      if (place !== null) {
+        return place;
       }
-      group.placed++;
-      this.characters -= execution.request.length;
-      load.executions.push(execution);
-      load.places.push(place);
-    }
-    load.shares.push({ group, from, count: group.placed - from });
-    return place !== null;
-  }
-
-  /** The classes of which all that is here may wait. */
-  private classesToWait(): Set<string> {
-    const counts = new Map<string, number>();
-    if (this.characters <= WAITING_CHARACTERS) {
-      for (const { isPatient, executions, placed } of this.groups) {
-        const { requiredTypes } = executions[0]!;
-        const count = isPatient ? executions.length - placed : 0;
-        counts.set(requiredTypes, (counts.get(requiredTypes) ?? 0) + count);
+      if (line.requiredTypes !== null) {
+        full.add(requiredTypes);
+        isLeaving ||= !this.isWorthWaiting(line.requiredTypes, line.priority);
       }
-    }
-    const isWorthWaiting = ([types, count]: [string, number]): boolean =>
-      this.options.isWorthWaiting(types, count);
-    return new Set([...counts].filter(isWorthWaiting).map(([types]) => types));
+      return isLeaving ? queue(execution) : null;
+    };
   }
 
-  private hasWaitedEnough({ sinceMs }: Group<Answer>): boolean {
-    return this.now() - sinceMs >= PATIENCE_MS;
+  private isWorthWaiting(requiredTypes: string, priority: Priority): boolean {
+    const { waiting, characters } = this.lines;
+    return characters <= WAITING_CHARACTERS && this.options.isWorthWaiting(requiredTypes, priority, waiting);
   }
 
-  private async write({ executions, places, shares }: Load<Place, Answer>): Promise<void> {
-    let answers: readonly (Answer | Error)[];
+  /** Takes out the first of the line, unless there is no place for it. @returns false if it stays */
+  private placeFirst(
+    line: Line<Answer>,
+    { entries, places }: Load<Place, Answer>,
+    placeOf: (execution: NewExecution) => Place | null,
+  ): boolean {
+    const entry = line.first!;
     try {
-      answers = await this.options.accept(executions, places);
+      const place = placeOf(entry.execution);
+      if (place === null) {
+        return false;
+      }
+      entries.push(entry);
+      places.push(place);
     } catch (error) {
-      answers = executions.map(() => error as Error);
+      answer(entry, error as Error);
     }
-    let next = 0;
-    for (const { group, from, count } of shares) {
-      for (let index = from; index < from + count; index++) {
-        group.answers[index] = answers[next++]!;
-      }
-      group.answered += count;
-      if (group.answered === group.executions.length) {
-        group.resolve(group.answers);
-      }
+    this.lines.shift(line);
+    return true;
+  }
+
+  private async write({ entries, places }: Load<Place, Answer>): Promise<void> {
+    let answers: readonly Answer[];
+    try {
+      answers = await this.options.accept(entries.map(executionOf), places);
+    } catch (error) {
+      entries.forEach((entry) => answer(entry, error as Error));
+      return;
+    }
+    for (let index = 0; index < entries.length; index++) {
+      answer(entries[index]!, answers[index]!);
     }
   }
 }
 
-function isWaiting({ placed, executions }: Pick<Group<unknown>, 'placed' | 'executions'>): boolean {
-  return placed < executions.length;
+function executionOf({ execution }: Waiting): NewExecution {
+  return execution;
 }
 
-function rankOf(executions: readonly NewExecution[]): number {
-  return PRIORITIES.indexOf(executions[0]!.priority);
-}
-
-/** One of a single attempt gets no slot ahead: in line it is seen to that it gets one. */
-function isPatient(executions: readonly NewExecution[]): boolean {
-  const { priority, requiredTypes } = executions[0]!;
-  return executions.every(
-    (execution) =>
-      execution.maxAttempts > 1 &&
-      execution.priority === priority &&
-      execution.requiredTypes === requiredTypes,
-  );
-}
-
-function charactersOf(executions: readonly NewExecution[]): number {
-  let characters = 0;
-  for (const { request } of executions) {
-    characters += request.length;
+function answer<Answer>({ group, index }: Entry<Answer>, given: Answer | Error): void {
+  group.answers[index] = given;
+  group.unanswered--;
+  if (group.unanswered === 0) {
+    group.resolve(group.answers);
   }
-  return characters;
 }

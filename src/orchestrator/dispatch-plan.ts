@@ -1,6 +1,6 @@
 import { PRIORITIES, type Priority } from '../queue/priority.js';
 import type { ParkedReason } from '../store/execution-store.js';
-import type { ClassState } from '../worker/worker-pool.js';
+import type { ClassState, WorkerPool } from '../worker/worker-pool.js';
 import type { ReadyWindow, WaitingTask } from './ready-window.js';
 
 export type Windows = Record<Priority, ReadyWindow>;
@@ -50,6 +50,38 @@ export function nextAlone(
   return task && !line.slice(0, index).some((other) => shareWorkers(other.requiredTypes, task.requiredTypes))
     ? task
     : null;
+}
+
+/**
+ * Whether tasks that are not on record yet will get slots within a second, behind those of the same or a higher rank that
+ * wait in the windows for the same workers. Not if one of a lower rank waits there: it would get each slot first, so it is
+ * better to wait beside it. Where some wait, the workers are busy, and end what they have ended in the last second. Where
+ * none does, that says nothing: they may have been idle. Then the time that their tasks take has to do, which promises too
+ * much; what that misleads is in the windows after a second of waiting, and from then on the other number counts.
+ *
+ * @param waiting how many there are that are not on record
+ */
+export function isSlotNear(
+  { requiredTypes, priority }: { requiredTypes: string; priority: Priority },
+  waiting: number,
+  windows: Windows,
+  pool: Pick<WorkerPool, 'shareWorkers' | 'shortTasksPerS' | 'endedPerS'>,
+): boolean {
+  const beside = (priorities: readonly Priority[]): number =>
+    priorities
+      .flatMap((each) => windows[each].classes())
+      .reduce(
+        (sum, each) => sum + (pool.shareWorkers(each.requiredTypes, requiredTypes) ? each.count : 0),
+        0,
+      );
+  const rank = PRIORITIES.indexOf(priority);
+  if (beside(PRIORITIES.slice(rank + 1)) > 0) {
+    return false;
+  }
+  const ahead = beside(PRIORITIES.slice(0, rank + 1));
+  const couldEndPerS = pool.shortTasksPerS(requiredTypes);
+  const perS = ahead === 0 ? couldEndPerS : Math.min(couldEndPerS, pool.endedPerS(requiredTypes));
+  return ahead + waiting <= perS;
 }
 
 /** Share of a full window that tasks of blocked classes may keep. */

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import { PRIORITIES, type Priority } from '../queue/priority.js';
@@ -7,7 +8,14 @@ import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import type { WorkerRecord } from '../worker/worker-record.js';
 import { Metrics } from './api/metrics.js';
-import { nextAlone, type Parking, priorityOrder, takeParkable, takeRunnable } from './dispatch-plan.js';
+import {
+  isSlotNear,
+  nextAlone,
+  type Parking,
+  priorityOrder,
+  takeParkable,
+  takeRunnable,
+} from './dispatch-plan.js';
 import { Leadership } from './leadership.js';
 import { ParkingLot } from './parking-lot.js';
 import { ReadyQueues } from './ready-queues.js';
@@ -22,6 +30,11 @@ interface Choice {
   held: HeldTask;
 }
 
+interface DispatcherEvents {
+  /** A pass has left workers with room: what is not on record yet may have that. */
+  spare: [];
+}
+
 /**
  * Gives each ready task to a worker. A pass takes everything out of the windows that can run now, records the
  * assignments in one fenced write, publishes the tasks to their workers' queues, and acks each source only after the
@@ -29,7 +42,7 @@ interface Choice {
  * whatever happens meanwhile (a new delivery, a freed slot, a new worker) is seen by the next.
  */
 @Injectable()
-export class Dispatcher {
+export class Dispatcher extends EventEmitter<DispatcherEvents> {
   private readonly logger = new Logger(Dispatcher.name);
   private decisions = 0;
   private active = false;
@@ -50,6 +63,7 @@ export class Dispatcher {
     private readonly sender: TaskSender,
     private readonly metrics: Metrics,
   ) {
+    super();
     ready.on('arrived', () => this.wake());
     workers.on('capacity', () => this.wake());
     workers.on('capabilities', () => void this.parkingLot.release());
@@ -84,19 +98,12 @@ export class Dispatcher {
     return worker && pool.hold(task.executionId, task.attempt, worker.workerId, task.solo);
   }
 
-  /**
-   * Whether so many tasks of this class that are not on record yet will get slots within a second, behind those that wait
-   * here for the same workers. Before anything waited here the rate at which tasks end says nothing of what can be done.
-   */
-  isWorthWaiting(requiredTypes: string, waiting: number): boolean {
-    if (!this.mayPass || !this.ready.showAll) {
-      return false;
-    }
-    const { pool } = this.workers;
-    const ahead = this.waitingBeside(requiredTypes);
-    const couldEndPerS = pool.shortTasksPerS(requiredTypes);
+  /** Whether tasks of this class that are not on record yet may wait for slots, beside all `waiting` (see `isSlotNear`). */
+  isWorthWaiting(requiredTypes: string, priority: Priority, waiting: number): boolean {
     return (
-      ahead + waiting <= (ahead === 0 ? couldEndPerS : Math.min(couldEndPerS, pool.endedPerS(requiredTypes)))
+      this.mayPass &&
+      this.ready.showAll &&
+      isSlotNear({ requiredTypes, priority }, waiting, this.ready.windows, this.workers.pool)
     );
   }
 
@@ -153,6 +160,9 @@ export class Dispatcher {
     for (const parking of this.chooseParking()) {
       this.write(this.park(parking));
     }
+    if (this.workers.pool.hasRoom()) {
+      this.emit('spare');
+    }
   }
 
   private write(work: Promise<void>): void {
@@ -203,18 +213,6 @@ export class Dispatcher {
     return !PRIORITIES.some((priority) =>
       this.ready.windows[priority].hasSlotted((types) => pool.shareWorkers(types, requiredTypes)),
     );
-  }
-
-  /** How many tasks wait here that the workers of this class could run. */
-  private waitingBeside(requiredTypes: string): number {
-    const { pool } = this.workers;
-    let waiting = 0;
-    for (const priority of PRIORITIES) {
-      for (const { requiredTypes: types, count } of this.ready.windows[priority].classes()) {
-        waiting += pool.shareWorkers(types, requiredTypes) ? count : 0;
-      }
-    }
-    return waiting;
   }
 
   private async assign(choices: Choice[]): Promise<void> {

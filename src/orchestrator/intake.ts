@@ -24,14 +24,13 @@ export interface Refusal {
 
 interface Accepted {
   acceptance: Acceptance;
-  /** Resolves when the answer need not wait for its task any longer; null = that has to be published. */
+  /** What the answer waits for, now that its row is written: never rejects; null = nothing. */
   onItsWay: Promise<void> | null;
 }
 
 /** Where a task goes once its row is written. */
 type Place = HeldTask | 'line' | 'broker';
 
-const AT_ONCE = Promise.resolve();
 const RETRY_AFTER_S = 5;
 const BACKLOG_AGE_MS = 1_000;
 
@@ -61,12 +60,15 @@ export class Intake {
     private readonly workers: WorkerManagementService,
   ) {
     this.admission = new Admission({
+      mayWait: (execution) => this.mayWait(execution),
       reserve: (execution) => this.reserve(execution),
       queue: (execution) => this.queue(execution),
       accept: (executions, places) => this.accept(executions, places),
-      isWorthWaiting: (requiredTypes, waiting) => dispatcher.isWorthWaiting(requiredTypes, waiting),
+      isWorthWaiting: (requiredTypes, priority, waiting) =>
+        dispatcher.isWorthWaiting(requiredTypes, priority, waiting),
     });
     workers.on('capacity', () => this.admission.wake());
+    dispatcher.on('spare', () => this.admission.wake());
     this.queued = new SingleFlight(async (tasks) => {
       await store.markQueued(tasks);
       return tasks.map((): void => undefined);
@@ -102,24 +104,18 @@ export class Intake {
   async submit(executions: readonly NewExecution[]): Promise<(Acceptance | Error)[]> {
     const answers = await this.admission.submit(executions);
     const ways = new Set<Promise<void>>();
-    for (let index = 0; index < answers.length; index++) {
-      const answer = answers[index]!;
-      const way = answer instanceof Error ? null : this.wayOf(executions[index]!, answer);
-      if (way !== null) {
-        ways.add(way);
+    for (const answer of answers) {
+      if (!(answer instanceof Error) && answer.onItsWay !== null) {
+        ways.add(answer.onItsWay);
       }
     }
     await Promise.all(ways);
     return answers.map(acceptanceOf);
   }
 
-  /** What the answer waits for once its row is written; null = nothing. */
-  private wayOf(execution: NewExecution, { acceptance, onItsWay }: Accepted): Promise<void> | null {
-    if (acceptance.kind !== 'created') {
-      return null;
-    }
-    this.backlog.count++;
-    return onItsWay ?? (execution.delayMs === 0 ? this.publish(execution) : null);
+  /** How many wait for a slot and are not on record yet, by class. */
+  waitingKinds(): { requiredTypes: string; count: number }[] {
+    return this.admission.waitingKinds();
   }
 
   private async accept(items: NewExecution[], places: Place[]): Promise<Accepted[]> {
@@ -144,24 +140,43 @@ export class Intake {
     }
     const sent = Promise.all(this.sender.sendAll(assigned).map(({ done }) => done)).then(() => undefined);
     this.dispatcher.track(sent);
-    const inLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting) ? AT_ONCE : null;
-    const ways = { line: inLine, broker: null };
+    const isInLine = waiting.length > 0 && this.dispatcher.takeInLine(waiting);
     const accepted: Accepted[] = [];
     for (let index = 0; index < answers.length; index++) {
-      const place = places[index]!;
-      const onItsWay = items[index]!.maxAttempts === 1 ? sent : AT_ONCE;
-      const way = typeof place === 'string' ? ways[place] : onItsWay;
-      accepted.push({ acceptance: answers[index]!, onItsWay: way });
+      const acceptance = answers[index]!;
+      const isNew = acceptance.kind === 'created';
+      this.backlog.count += Number(isNew);
+      const onItsWay = isNew ? this.wayOf(items[index]!, places[index]!, sent, isInLine) : null;
+      accepted.push({ acceptance, onItsWay });
     }
     return accepted;
   }
 
+  /** Publishes its task if nobody has it. @returns what the answer waits for; null = nothing */
+  private wayOf(
+    execution: NewExecution,
+    place: Place,
+    sent: Promise<void>,
+    isInLine: boolean,
+  ): Promise<void> | null {
+    if (typeof place !== 'string') {
+      return execution.maxAttempts === 1 ? sent : null;
+    }
+    const isCaredFor = place === 'line' ? isInLine : execution.delayMs > 0;
+    return isCaredFor ? null : this.publish(execution);
+  }
+
   /**
-   * Takes a slot for its task, and has its row say so. One that is delayed needs none yet, and a repeated request whose
-   * task has one gets no other: neither waits for one, nor keeps those behind it from theirs.
+   * Whether it may wait for a slot before its row is written. One that is delayed, or a repeated request whose task has a
+   * slot, needs none; one of a single attempt gets none ahead, and in line it is seen to that it gets one.
    */
+  private mayWait({ executionId, delayMs, maxAttempts }: NewExecution): boolean {
+    return delayMs === 0 && maxAttempts > 1 && this.workers.pool.ledger.find(executionId) === null;
+  }
+
+  /** Takes a slot for its task, and has its row say so; one that needs none, or has expired while it waited, gets none. */
   private reserve(execution: NewExecution): Place | null {
-    if (execution.delayMs > 0 || this.workers.pool.ledger.find(execution.executionId)) {
+    if (needsNoSlot(execution) || this.workers.pool.ledger.find(execution.executionId)) {
       return this.queue(execution);
     }
     const held = this.dispatcher.reserve(firstTask(execution));
@@ -219,6 +234,11 @@ export class Intake {
 
 function acceptanceOf(answer: Accepted | Error): Acceptance | Error {
   return answer instanceof Error ? answer : answer.acceptance;
+}
+
+/** Delayed, or expired: the record has to see to that. */
+function needsNoSlot({ delayMs, expiresAt }: NewExecution): boolean {
+  return delayMs > 0 || (expiresAt !== null && expiresAt <= Date.now());
 }
 
 function firstAssignment(execution: NewExecution, held: HeldTask): Assigned {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import {
+  isSlotNear,
   nextAlone,
   priorityOrder,
   takeParkable,
@@ -37,6 +38,51 @@ describe('the order of priorities', () => {
       (first) => first === 'low',
     );
     expect(lowTurns).toHaveLength(100);
+  });
+});
+
+describe('whether a slot is near for what is not on record yet', () => {
+  /** `a` and `ab` share workers, which could end 10 tasks a second, and have ended so many. */
+  const isNear = (priority: Priority, waiting: number, windows: Windows, endedPerS = 10): boolean =>
+    isSlotNear({ requiredTypes: 'a', priority }, waiting, windows, {
+      shareWorkers: (types, others) => types.startsWith('a') && others.startsWith('a'),
+      shortTasksPerS: () => 10,
+      endedPerS: () => endedPerS,
+    });
+
+  it('is so for as many as could end in a second, with those of its rank or a higher one on record', () => {
+    expect(isNear('normal', 10, windowsOf([]))).toBe(true);
+    expect(isNear('normal', 11, windowsOf([]))).toBe(false);
+    const windows = windowsOf([
+      ['high', 'h', 'a'],
+      ['normal', 'n', 'ab'],
+    ]);
+    expect(isNear('normal', 8, windows)).toBe(true);
+    expect(isNear('normal', 9, windows)).toBe(false);
+  });
+
+  it('does not depend on what waits for other workers', () => {
+    const windows = windowsOf([
+      ['high', 'h', 'b'],
+      ['low', 'l', 'b'],
+    ]);
+    expect(isNear('normal', 10, windows)).toBe(true);
+  });
+
+  it('is not so while one of a lower rank waits for its workers: that would get each slot first', () => {
+    const windows = windowsOf([['normal', 'n', 'ab']]);
+    expect(isNear('high', 1, windows)).toBe(false);
+    expect(isNear('normal', 1, windows)).toBe(true);
+    expect(isNear('low', 1, windows)).toBe(true);
+    expect(isNear('normal', 1, windowsOf([['low', 'l', 'a']]))).toBe(false);
+  });
+
+  it('goes by what has ended only where some wait: before, workers may have been idle', () => {
+    expect(isNear('normal', 10, windowsOf([]), 0)).toBe(true);
+    const windows = windowsOf([['normal', 'n', 'a']]);
+    expect(isNear('normal', 4, windows, 5)).toBe(true);
+    expect(isNear('normal', 5, windows, 5)).toBe(false);
+    expect(isNear('normal', 10, windows, 1_000)).toBe(false);
   });
 });
 
