@@ -1,15 +1,17 @@
 import { Injectable } from '@nestjs/common';
 import { PRIORITIES } from '../queue/priority.js';
 import { Dispatching } from '../scaling/dispatching.js';
+import { Intake } from './intake.js';
 import { Leadership } from './leadership.js';
 import { ReadyQueues } from './ready-queues.js';
 
-/** The leader's term and its windows, for scaling. */
+/** The leader's term and what waits with it, for scaling. */
 @Injectable()
 export class DispatchingView extends Dispatching {
   constructor(
     private readonly leadership: Leadership,
     private readonly ready: ReadyQueues,
+    private readonly intake: Intake,
   ) {
     super();
   }
@@ -23,11 +25,10 @@ export class DispatchingView extends Dispatching {
   }
 
   waitingKinds(): { requiredTypes: string; count: number }[] {
+    const inWindows = PRIORITIES.flatMap((priority) => this.ready.windows[priority].classes());
     const counts = new Map<string, number>();
-    for (const priority of PRIORITIES) {
-      for (const { requiredTypes, count } of this.ready.windows[priority].classes()) {
-        counts.set(requiredTypes, (counts.get(requiredTypes) ?? 0) + count);
-      }
+    for (const { requiredTypes, count } of [...inWindows, ...this.intake.waitingKinds()]) {
+      counts.set(requiredTypes, (counts.get(requiredTypes) ?? 0) + count);
     }
     return [...counts].map(([requiredTypes, count]) => ({ requiredTypes, count }));
   }

@@ -8,7 +8,7 @@ export interface WaitingKind {
 }
 
 export interface WaitingWork {
-  /** What the dispatcher has in hand, oldest first. */
+  /** What the orchestrator has in hand. */
   windows: readonly WaitingKind[];
   /** Tasks in the ready queues behind the windows: those on the broker that were not delivered. */
   behindWindows: number;

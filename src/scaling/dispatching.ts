@@ -8,6 +8,6 @@ export abstract class Dispatching {
   /** Of the leader's term. */
   abstract get epoch(): number;
 
-  /** What the dispatcher has in hand and could give to no worker yet. */
+  /** What the orchestrator has in hand and could give to no worker yet: with the dispatcher, or not on record yet. */
   abstract waitingKinds(): WaitingKind[];
 }

@@ -6,6 +6,7 @@ import { ScalingOverview } from '../../scaling/scaling-overview.js';
 import { ExecutionStore } from '../../store/execution-store.js';
 import { isTerminal } from '../../store/transitions.js';
 import { WorkerManagementService } from '../../worker/worker-management.service.js';
+import { Intake } from '../intake.js';
 import { Leadership } from '../leadership.js';
 import { Needs } from './access.js';
 import { Metrics } from './metrics.js';
@@ -32,6 +33,7 @@ export class MetricsController {
     private readonly workers: WorkerManagementService,
     private readonly leadership: Leadership,
     private readonly scaling: ScalingOverview,
+    private readonly intake: Intake,
   ) {
     scaling.onScaled(({ workerClass, direction }) => metrics.scaled(workerClass, direction));
   }
@@ -88,6 +90,7 @@ export class MetricsController {
         this.metrics.desiredWorkers.set({ class: name }, desired);
       }
     }
+    this.metrics.admissionWaiting.set(this.intake.waitingKinds().reduce((sum, { count }) => sum + count, 0));
     this.metrics.leader.set(this.leadership.status().isLeader ? 1 : 0);
   }
 

@@ -20,6 +20,10 @@ export class Metrics implements OnModuleDestroy {
     'Messages ready in the queue, and tasks that wait with the leader instead',
     ['queue'],
   );
+  readonly admissionWaiting = this.gauge(
+    'flow_admission_waiting_executions',
+    'Executions that wait for a slot, unanswered and not on record',
+  );
   readonly queueConsumers = this.gauge('flow_queue_consumers', 'Consumers of the queue', ['queue']);
   readonly workers = this.gauge('flow_workers', 'Live workers: total, available for tasks, busy', ['kind']);
   readonly workersLoad = this.gauge('flow_workers_load_ratio', 'Average share of taken slots, 0 to 1');

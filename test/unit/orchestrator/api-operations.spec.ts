@@ -369,7 +369,12 @@ describe('operations', () => {
     await submit('an-id-of-mine');
     await get('/orchestrator/executions/an-id-of-mine');
     await get('/no/such/route');
+    api.surroundings.waitingKinds = [
+      { requiredTypes: 'delay', count: 3 },
+      { requiredTypes: 'log', count: 4 },
+    ];
     const text = await (await fetch(`${api.url}/metrics`)).text();
+    expect(text).toContain('flow_admission_waiting_executions 7');
     expect(text).toContain('route="/orchestrator/executions/:executionId",status_code="200"');
     expect(text).toContain('route="unknown",status_code="404"');
     expect(text).toContain('flow_executions_open{state="queued"} 1');

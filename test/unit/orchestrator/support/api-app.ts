@@ -62,6 +62,8 @@ export class Surroundings {
   refusal: { reason: string; retryAfterS: number } | null = null;
   classState: 'free' | 'full' | 'none' = 'free';
   knownNodeTypes = new Set(['delay']);
+  /** What waits for a slot before it is on record. */
+  waitingKinds: { requiredTypes: string; count: number }[] = [];
   workers: WorkerView[] = [WORKER];
   stats = { total: 1, available: 1, busy: 0, averageLoad: 0 };
   queueHealth: () => Promise<QueueHealth[]> = () =>
@@ -190,7 +192,10 @@ function core(config: typeof CONFIG, store: ExecutionStore, around: Surroundings
     republish: () => around.republish(),
   };
   return [
-    { provide: Intake, useValue: { submit, refusal: () => around.refusal } },
+    {
+      provide: Intake,
+      useValue: { submit, refusal: () => around.refusal, waitingKinds: () => around.waitingKinds },
+    },
     { provide: WorkerManagementService, useValue: workers },
     { provide: QueueManagementService, useValue: queues },
     { provide: MessagingService, useValue: around.broker },
