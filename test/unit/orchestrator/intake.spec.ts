@@ -86,8 +86,10 @@ describe('intake', () => {
       expect(written).toEqual([]);
       expect(intake.waitingKinds()).toEqual([{ requiredTypes: 'log', count: 1 }]);
       free(() => (event === 'spare' ? dispatcher : workers).emit(event));
-      expect(await answered).toEqual([{ kind: 'created' }]);
+      // At once, and not only when Admission looks by itself.
+      await turn();
       expect(written).toMatchObject([{ workerId: 'w' }]);
+      expect(await answered).toEqual([{ kind: 'created' }]);
     },
   );
 
