@@ -16,6 +16,8 @@ export interface AdmissionOptions<Place, Answer> {
    * that has just found none. `waiting`: how many wait here, of all classes.
    */
   isWorthWaiting: (requiredTypes: string, priority: Priority, waiting: number) => boolean;
+  /** Calls `write` when its time has come, and answers what that does. `waiting`: how many there are to write. Default: at once. */
+  pass?: (waiting: number, write: () => Promise<boolean>) => Promise<boolean>;
   /** A write that has so many executions takes no more. Default 500. */
   enough?: number;
   /** Monotonic, ms. */
@@ -62,6 +64,8 @@ const ENOUGH = 500;
 export class Admission<Place, Answer> {
   private readonly lines = new WaitingLines<Entry<Answer>>();
   private writing = false;
+  /** Something has happened that no load has seen. */
+  private woken = false;
   private planned = false;
   private lookTimer: NodeJS.Timeout | null = null;
   private readonly enough: number;
@@ -95,7 +99,8 @@ export class Admission<Place, Answer> {
 
   /** A slot came free, or something arrived. What does so in the same turn of the event loop is seen together. */
   wake(): void {
-    if (this.planned || this.writing || this.lines.isEmpty) {
+    this.woken = true;
+    if (this.planned || this.writing || this.lines.size === 0) {
       return;
     }
     this.planned = true;
@@ -107,19 +112,23 @@ export class Admission<Place, Answer> {
   }
 
   private async run(): Promise<void> {
+    const { pass = atOnce } = this.options;
     this.writing = true;
     try {
-      for (let load = this.load(); load.entries.length > 0; load = this.load()) {
-        await this.write(load);
+      while (await pass(this.lines.size, () => this.writeNext())) {
+        // Until there is nothing that can be written now.
       }
     } finally {
       this.writing = false;
+      if (this.woken) {
+        this.wake();
+      }
       this.lookAgain();
     }
   }
 
   private lookAgain(): void {
-    if (!this.lines.isEmpty) {
+    if (this.lines.size > 0) {
       this.lookTimer ??= setTimeout(() => {
         this.lookTimer = null;
         this.wake();
@@ -132,6 +141,7 @@ export class Admission<Place, Answer> {
    * a slot, so that it takes none from what goes first; then by rank.
    */
   private load(): Load<Place, Answer> {
+    this.woken = false;
     const load: Load<Place, Answer> = { entries: [], places: [] };
     const lines = this.lines.byRank();
     const patientSinceMs = this.now() - PATIENCE_MS;
@@ -213,6 +223,16 @@ export class Admission<Place, Answer> {
     return true;
   }
 
+  /** @returns false if there is nothing that can be written now */
+  private async writeNext(): Promise<boolean> {
+    const load = this.load();
+    if (load.entries.length === 0) {
+      return false;
+    }
+    await this.write(load);
+    return true;
+  }
+
   private async write({ entries, places }: Load<Place, Answer>): Promise<void> {
     let answers: readonly Answer[];
     try {
@@ -225,6 +245,10 @@ export class Admission<Place, Answer> {
       answer(entries[index]!, answers[index]!);
     }
   }
+}
+
+function atOnce(_waiting: number, write: () => Promise<boolean>): Promise<boolean> {
+  return write();
 }
 
 function executionOf({ execution }: Waiting): NewExecution {

@@ -10,6 +10,7 @@ import {
   type NewExecution,
   type TaskRef,
 } from '../store/execution-store.js';
+import { WriteGate } from '../store/write-gate.js';
 import type { HeldTask } from '../worker/ledger.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
 import { Admission } from './admission.js';
@@ -55,6 +56,7 @@ export class Intake {
     private readonly messaging: MessagingService,
     private readonly queues: QueueManagementService,
     private readonly store: ExecutionStore,
+    gate: WriteGate,
     private readonly dispatcher: Dispatcher,
     private readonly sender: TaskSender,
     private readonly workers: WorkerManagementService,
@@ -64,6 +66,7 @@ export class Intake {
       reserve: (execution) => this.reserve(execution),
       queue: (execution) => this.queue(execution),
       accept: (executions, places) => this.accept(executions, places),
+      pass: gate.pass,
       isWorthWaiting: (requiredTypes, priority, waiting) =>
         dispatcher.isWorthWaiting(requiredTypes, priority, waiting),
     });

@@ -56,8 +56,8 @@ export class WaitingLines<Entry extends Waiting> {
   private forSlots = 0;
   private length = 0;
 
-  get isEmpty(): boolean {
-    return this.all === 0;
+  get size(): number {
+    return this.all;
   }
 
   /** How many wait for a slot. */

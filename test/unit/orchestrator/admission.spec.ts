@@ -430,6 +430,8 @@ describe('admission', () => {
     expect(await admission.submit([execution()])).toEqual([new Error('no isWorthWaiting log')]);
     pool.faults.clear();
     const later = admission.submit([execution({ delayMs: 5 })]);
+    // It came while the last look was just ending, so its own is one turn later.
+    await turn();
     await turn();
     writes[1]!.land();
     expect(await later).toHaveLength(1);

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { describe, expect, it } from '@jest/globals';
 import { Intake } from '../../../src/orchestrator/intake.js';
 import type { Acceptance, NewExecution } from '../../../src/store/execution-store.js';
+import { WriteGate } from '../../../src/store/write-gate.js';
 import { Ledger } from '../../../src/worker/ledger.js';
 
 let made = 0;
@@ -65,6 +66,7 @@ function setUp({ slots = 0, leads = true } = {}) {
     {} as never,
     queues as never,
     store as never,
+    new WriteGate(),
     dispatcher as never,
     { sendAll: () => [] } as never,
     workers as never,
