@@ -20,6 +20,12 @@ const STATEMENT_TIMEOUT_MS = 30_000;
 /** A little later than the server's own limit: it ends a wait for a server that has gone silent. */
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 const INT8_OID = 20;
+/**
+ * Every query here has an index made for it. Without statistics (the first minute of a database) PostgreSQL takes a
+ * condition that hardly any row meets for one that most do, and reads the whole table. And a bitmap scan looks at all that
+ * has left a state since the last vacuum, each time anew, where an index scan does so once and marks it as gone.
+ */
+const READ_BY_INDEX = 'set enable_seqscan = off; set enable_bitmapscan = off';
 
 export function postgresBackend(options: PostgresOptions): Backend {
   const target = describeTarget(options.url);
@@ -53,7 +59,11 @@ function createPool({ url, onWarning }: PostgresOptions, max: number, statementT
   });
   // Without listeners, a connection that breaks while idle or between two statements would end the process.
   pool.on('error', (error) => onWarning(`a connection to PostgreSQL broke: ${error.message}`));
-  pool.on('connect', (client) => client.on('error', () => undefined));
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    // A connection on which this fails is broken, and the next statement on it says so.
+    client.query(READ_BY_INDEX).catch(() => undefined);
+  });
   return pool;
 }
 
