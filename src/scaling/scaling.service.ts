@@ -293,6 +293,7 @@ export class ScalingService extends EventEmitter<ScalingEvents> {
     const said = `worker ${workerId} ended ${how} after ${Math.round(livedMs)} ms`;
     this.logger[retiring || code === 0 ? 'log' : 'warn'](said);
     this.emit('ended', workerId);
+    this.strike(workerId, workerClass);
     const scaling = this.scalings.get(workerClass);
     // What ended before this term, or was started before it and never met, says nothing about starts now.
     const isOfThisTerm = registeredForMs !== null || Date.now() - livedMs >= this.startedAtMs;
@@ -303,6 +304,17 @@ export class ScalingService extends EventEmitter<ScalingEvents> {
       );
     }
     this.wake();
+  }
+
+  /**
+   * A round that is under way must not count on it: during a back-off it would ask for one more than run, and so launch
+   * another one.
+   */
+  private strike(workerId: string, workerClass: string): void {
+    const census = this.censuses.get(workerClass);
+    if (census) {
+      census.serving = census.serving.filter((instance) => instance.workerId !== workerId);
+    }
   }
 
   // ---- for people ----------------------------------------------------------------------------------------------
