@@ -3,8 +3,10 @@ export type SendAck = (deliveryTag: number, upTo: boolean) => void;
 
 /** An ack waits so long for others: the broker then settles them in one entry of the queue's log, synced to disk once. */
 const GATHER_MS = 10;
-/** So many wait for no more: they are a part of what the channel may have unacked. */
-const ENOUGH = 16;
+/** So many wait for no more. */
+const MOST = 16;
+/** Nor does this share of what the channel may have unacked: the broker sends nothing in its place. */
+const SHARE_OF_PREFETCH = 1 / 4;
 
 /**
  * The acks of one channel, gathered for a moment. A message costs a quorum queue two entries in its log, one when it comes
@@ -17,15 +19,23 @@ export class Acks {
   private readonly done = new Set<number>();
   private timer: NodeJS.Timeout | null = null;
 
-  constructor(private readonly send: SendAck) {}
+  private readonly enough: number;
+
+  constructor(
+    private readonly send: SendAck,
+    prefetch: number,
+  ) {
+    this.enough = Math.min(MOST, Math.ceil(prefetch * SHARE_OF_PREFETCH));
+  }
 
   delivered(tag: number): void {
     this.open.add(tag);
   }
 
-  ack(tag: number): void {
+  /** @param atOnce it would do harm to see it again */
+  ack(tag: number, atOnce = false): void {
     this.done.add(tag);
-    if (this.done.size >= ENOUGH) {
+    if (atOnce || this.done.size >= this.enough) {
       this.flush();
     } else {
       this.timer ??= setTimeout(() => this.flush(), GATHER_MS);

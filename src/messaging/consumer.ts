@@ -1,6 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
 import type { ConfirmChannel, ConsumeMessage, Message, MessagePropertyHeaders } from 'amqplib';
-import { Acks } from './acks.js';
+import { Acks, type SendAck } from './acks.js';
 import type { BrokerLink } from './broker-link.js';
 import { ChannelKeeper, closeQuietly } from './channel-keeper.js';
 
@@ -16,10 +16,10 @@ export interface Delivery {
   /** It was delivered before: whoever had it may have begun. */
   readonly redelivered: boolean;
   /**
-   * Done with it; the broker is told in a moment, with others. On a channel that has closed since, nothing happens: the
-   * broker delivers it again.
+   * Done with it; the broker is told in a moment, with others, or at once where it would do harm to see it again. On a
+   * channel that has closed since, nothing happens: the broker delivers it again.
    */
-  ack(): void;
+  ack(atOnce?: boolean): void;
   /** Gives it back to the queue, at the front. Counts towards the delivery limit. */
   requeue(): void;
   /** Lets the broker dead-letter it. Use `MessagingService.bury` where a reason can be given. */
@@ -117,7 +117,8 @@ export class Consumer {
     const { queue, prefetch, priority, prepare } = this.options;
     const prepared = await prepare?.(channel);
     await channel.prefetch(prefetch, false);
-    const acks = new Acks((deliveryTag, upTo) => onOpenChannel(() => channel.ack(tagged(deliveryTag), upTo)));
+    const send: SendAck = (deliveryTag, upTo) => onOpenChannel(() => channel.ack(tagged(deliveryTag), upTo));
+    const acks = new Acks(send, prefetch);
     this.acks = acks;
     const { consumerTag } = await channel.consume(
       prepared ?? queue,
@@ -188,11 +189,11 @@ export class ChannelDelivery implements Delivery {
     return this.message.fields.redelivered;
   }
 
-  ack(): void {
+  ack(atOnce = false): void {
     if (this.acks === null) {
       onOpenChannel(() => this.channel.ack(this.message));
     } else {
-      this.acks.ack(this.message.fields.deliveryTag);
+      this.acks.ack(this.message.fields.deliveryTag, atOnce);
     }
   }
   requeue(): void {

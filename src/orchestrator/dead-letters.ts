@@ -52,7 +52,7 @@ export class DeadLetters {
   private async keep(delivery: Delivery): Promise<void> {
     try {
       await this.adding.add(this.queues.readDeadLetter(delivery));
-      delivery.ack();
+      delivery.ack(true);
     } catch (error) {
       this.logger.warn(`a dead letter stays in its queue: ${(error as Error).message}`);
       setTimeout(() => delivery.requeue(), STORE_RETRY_MS);

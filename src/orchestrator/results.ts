@@ -71,7 +71,9 @@ export class Results {
     } catch (error) {
       return this.bury(delivery, (error as Error).message);
     }
-    return this.settle(delivery, batch.workerId, keyOf(delivery, batch), this.record(delivery, batch));
+    const key = keyOf(delivery, batch);
+    const isUrgent = batch.reports.some(isGivenBack);
+    return this.settle(delivery, { workerId: batch.workerId, key, isUrgent }, this.record(delivery, batch));
   }
 
   private record(delivery: Delivery, batch: ReportBatchMessage): Promise<unknown> {
@@ -84,8 +86,7 @@ export class Results {
 
   private async settle(
     delivery: Delivery,
-    workerId: string,
-    key: string,
+    { workerId, key, isUrgent }: { workerId: string; key: string; isUrgent: boolean },
     recorded: Promise<unknown>,
   ): Promise<void> {
     try {
@@ -93,7 +94,7 @@ export class Results {
       if (delivery.messageId !== undefined) {
         this.recorded.add(key);
       }
-      delivery.ack();
+      delivery.ack(isUrgent);
     } catch (error) {
       await this.notRecorded(delivery, workerId, error as Error);
     }
@@ -105,7 +106,7 @@ export class Results {
    */
   private newsOf(delivery: Delivery, batch: ReportBatchMessage): TaskReport[] {
     return this.recorded.has(keyOf(delivery, batch))
-      ? batch.reports.filter(({ kind }) => !GIVEN_BACK.has(kind))
+      ? batch.reports.filter((report) => !isGivenBack(report))
       : batch.reports;
   }
 
@@ -129,6 +130,10 @@ export class Results {
 
 function keyOf({ messageId }: Delivery, { workerId, incarnation }: ReportBatchMessage): string {
   return `${workerId} ${incarnation} ${messageId}`;
+}
+
+function isGivenBack({ kind }: TaskReport): boolean {
+  return GIVEN_BACK.has(kind);
 }
 
 function isInterruption({ kind, error }: TaskReport): boolean {

@@ -211,7 +211,7 @@ export class QueueManagementService
         await this.declare();
         throw new Error(`${this.names.deadLetterQueue()} was missing`);
       }
-      delivery.ack();
+      delivery.ack(true);
     } catch (error) {
       this.logger.warn(`${queue}: it goes back there for the moment: ${(error as Error).message}`);
       setTimeout(() => delivery.requeue(), BURY_RETRY_MS);

@@ -243,7 +243,7 @@ export class TaskRunner {
       if (!held.mayComeAgain) {
         this.ended.add(held.key);
       }
-      held.parcel.done();
+      held.parcel.done(held.mayComeAgain);
     } catch (error) {
       this.logger.warn(`${held.executionId}: ${(error as Error).message}`);
     }
@@ -311,6 +311,7 @@ export class TaskRunner {
 class Parcel {
   readonly bytesPerTask: number;
   private isSpoilt = false;
+  private isUrgent = false;
 
   constructor(
     readonly delivery: Delivery,
@@ -323,14 +324,16 @@ class Parcel {
     this.isSpoilt = true;
   }
 
-  done(): void {
+  /** @param mayComeAgain the attempt may be given out anew: a copy of this message would pass for it */
+  done(mayComeAgain = false): void {
+    this.isUrgent ||= mayComeAgain;
     if (--this.left > 0) {
       return;
     }
     if (this.isSpoilt) {
       this.delivery.reject();
     } else {
-      this.delivery.ack();
+      this.delivery.ack(this.isUrgent);
     }
   }
 }

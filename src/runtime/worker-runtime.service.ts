@@ -218,7 +218,7 @@ export class WorkerRuntime implements OnApplicationBootstrap {
   private obey(delivery: Delivery): void {
     try {
       const { type, message } = decode(delivery, CANCEL_TYPE, DRAIN_TYPE, REGISTER_TYPE);
-      delivery.ack();
+      delivery.ack(true);
       switch (type) {
         case CANCEL_TYPE:
           return this.tasks.cancel(message);

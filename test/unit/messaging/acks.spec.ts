@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { Acks } from '../../../src/messaging/acks.js';
 
 /** A channel as the broker sees it: what it delivered, and what of that was acked. */
-function channel() {
+function channel(prefetch = 100) {
   const open = new Set<number>();
   const acked: number[] = [];
   const frames: string[] = [];
@@ -16,7 +16,7 @@ function channel() {
     settled.forEach((each) => open.delete(each));
     acked.push(...settled);
     tellSent();
-  });
+  }, prefetch);
   const deliver = (...tags: number[]): void => {
     for (const tag of tags) {
       open.add(tag);
@@ -64,6 +64,21 @@ describe('acks', () => {
     deliver(...tags);
     tags.forEach((tag) => acks.ack(tag));
     expect(frames).toEqual(['up to 16']);
+  });
+
+  it('wait for no more than a quarter of what the channel may have unacked', () => {
+    const { acks, frames, deliver } = channel(5);
+    deliver(1, 2, 3);
+    [1, 2].forEach((tag) => acks.ack(tag));
+    expect(frames).toEqual(['up to 2']);
+  });
+
+  it('go at once, with those that wait, where a copy would do harm', () => {
+    const { acks, frames, deliver } = channel();
+    deliver(1, 2);
+    acks.ack(1);
+    acks.ack(2, true);
+    expect(frames).toEqual(['up to 2']);
   });
 
   it('settle each delivery once and no other, in whatever order things happen', () => {
