@@ -216,7 +216,7 @@ export class Recorder {
     if (kind === 'handed_back') {
       this.workers.pool.wasLate(workerId);
     } else if (durationMs !== undefined) {
-      this.workers.pool.ran(workerId, durationMs);
+      this.workers.pool.ran(workerId, kind === 'failed' ? null : durationMs);
     }
   }
 
@@ -277,7 +277,6 @@ export class Recorder {
         if ((error as Error).name !== 'StoreUnavailableError' || !this.leadership.mayAct) {
           throw error;
         }
-        this.gate.giveWay();
         this.logger.warn(`the record is away (${(error as Error).message}); trying again`);
         await new Promise((resolve) => setTimeout(resolve, STORE_RETRY_MS));
       }

@@ -25,7 +25,7 @@ const INT8_OID = 20;
  * condition that hardly any row meets for one that most do, and reads the whole table. And a bitmap scan looks at all that
  * has left a state since the last vacuum, each time anew, where an index scan does so once and marks it as gone.
  */
-const READ_BY_INDEX = 'set enable_seqscan = off; set enable_bitmapscan = off';
+const READ_BY_INDEX = '-c enable_seqscan=off -c enable_bitmapscan=off';
 
 export function postgresBackend(options: PostgresOptions): Backend {
   const target = describeTarget(options.url);
@@ -48,6 +48,8 @@ function createPool({ url, onWarning }: PostgresOptions, max: number, statementT
     connectionString: url,
     max,
     application_name: 'flow-orchestrator',
+    // With the connection, not by a statement: behind a pooler that would stay with a server connection of others.
+    options: READ_BY_INDEX,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: statementTimeoutMs,
     query_timeout: statementTimeoutMs === 0 ? undefined : ANSWER_TIMEOUT_MS,
@@ -59,11 +61,7 @@ function createPool({ url, onWarning }: PostgresOptions, max: number, statementT
   });
   // Without listeners, a connection that breaks while idle or between two statements would end the process.
   pool.on('error', (error) => onWarning(`a connection to PostgreSQL broke: ${error.message}`));
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-    // A connection on which this fails is broken, and the next statement on it says so.
-    client.query(READ_BY_INDEX).catch(() => undefined);
-  });
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 

@@ -2,17 +2,22 @@ import { Injectable } from '@nestjs/common';
 
 /** A batch of so many rows is written for little more than its rows cost: it need not wait for company. */
 const LARGE_BATCH = 128;
+/** A write that takes longer hangs, on a lock or a dead connection, and nobody waits for it any more. */
+const LONGEST_WAIT_MS = 250;
 
 /** Writes that began together, and those that will begin together when these are back. */
 interface Round {
   left: number;
   next: ((round: Round) => void)[];
+  /** While somebody waits. */
+  timer: NodeJS.Timeout | null;
 }
 
 /**
  * Has small batches of different kinds (accepted executions, ends) written at the same time instead of one after the
  * other: what comes while some are under way waits until all of these are back, and grows meanwhile. Each round trip to
- * the database, with its commit and the disk's sync, is then shared by more rows. A lone batch waits for nobody.
+ * the database, with its commit and the disk's sync, is then shared by more rows. A lone batch waits for nobody, and none
+ * for long.
  */
 @Injectable()
 export class WriteGate {
@@ -37,19 +42,13 @@ export class WriteGate {
     }
   };
 
-  /** The database is away, and a write goes on trying: nobody waits for that one any more. */
-  giveWay(): void {
-    if (this.round !== null) {
-      this.end(this.round);
-    }
-  }
-
   private enter(): Round | Promise<Round> {
     const { round } = this;
     if (round !== null) {
+      round.timer ??= setTimeout(() => this.end(round), LONGEST_WAIT_MS);
       return new Promise((resolve) => round.next.push(resolve));
     }
-    this.round = { left: 1, next: [] };
+    this.round = { left: 1, next: [], timer: null };
     return this.round;
   }
 
@@ -57,8 +56,9 @@ export class WriteGate {
     if (this.round !== round) {
       return;
     }
+    clearTimeout(round.timer ?? undefined);
     const { next } = round;
-    const begun: Round = { left: next.length, next: [] };
+    const begun: Round = { left: next.length, next: [], timer: null };
     this.round = next.length > 0 ? begun : null;
     next.forEach((go) => go(begun));
   }
