@@ -67,6 +67,11 @@ export function isSlotNear(
   windows: Windows,
   pool: Pick<WorkerPool, 'shareWorkers' | 'shortTasksPerS' | 'endedPerS'>,
 ): boolean {
+  const couldEndPerS = pool.shortTasksPerS(requiredTypes);
+  if (waiting > couldEndPerS) {
+    // Nor is it worth the look through the windows, which may hold thousands of classes that nobody supports.
+    return false;
+  }
   const beside = (priorities: readonly Priority[]): number =>
     priorities
       .flatMap((each) => windows[each].classes())
@@ -79,7 +84,6 @@ export function isSlotNear(
     return false;
   }
   const ahead = beside(PRIORITIES.slice(0, rank + 1));
-  const couldEndPerS = pool.shortTasksPerS(requiredTypes);
   const perS = ahead === 0 ? couldEndPerS : Math.min(couldEndPerS, pool.endedPerS(requiredTypes));
   return ahead + waiting <= perS;
 }

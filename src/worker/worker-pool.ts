@@ -102,6 +102,7 @@ export class WorkerPool {
             late: false,
             meanRunMs: UNKNOWN_RUN_MS,
             ends: new EndRate(),
+            lastEndAtMs: -Infinity,
             lastPick: 0,
             shareTaken: 0,
             tieBreak: 0,
@@ -288,8 +289,8 @@ export class WorkerPool {
     return task;
   }
 
-  /** A task of this worker ended after so long. */
-  ran(workerId: string, durationMs: number): void {
+  /** A task of this worker ended. @param durationMs null = it failed */
+  ran(workerId: string, durationMs: number | null): void {
     const worker = this.workers.get(workerId);
     if (!worker) {
       return;

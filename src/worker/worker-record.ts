@@ -39,6 +39,8 @@ export interface WorkerRecord {
   meanRunMs: number;
   /** Of its tasks. */
   ends: EndRate;
+  /** When the last of them was heard of, by our monotonic clock; -Infinity = none yet. */
+  lastEndAtMs: number;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
   /** The share of its slots that `least_busy` goes by, and by what it chooses among equals: as of when it got or lost a task. */
@@ -72,11 +74,17 @@ export const UNKNOWN_RUN_MS = 1_000;
 /** The weight of the newest in the moving average. */
 const RUN_WEIGHT = 1 / 32;
 
-/** Notes that a task ended, and how long it ran. */
-export function learnRun(worker: WorkerRecord, durationMs: number, nowMs: number): void {
+/**
+ * Notes that a task ended, and how long it ran. @param durationMs null = it failed: that says how fast the worker fails, and
+ * one that fails at once would get the most
+ */
+export function learnRun(worker: WorkerRecord, durationMs: number | null, nowMs: number): void {
   worker.late = false;
   worker.ends.count(nowMs);
-  worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
+  worker.lastEndAtMs = nowMs;
+  if (durationMs !== null) {
+    worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
+  }
 }
 
 export function freeSlots(worker: WorkerRecord): number {

@@ -376,9 +376,11 @@ describe('least_busy', () => {
   });
 
   describe('with tasks that are over in moments', () => {
+    /** The pool's own stands at 0. */
+    const clock = { nowMs: 0 };
     const shortPool = (runMs: number, slots = 20): WorkerPool => {
       const pool = poolOf(
-        new LeastBusy(seededRandom(1)),
+        new LeastBusy(seededRandom(1), () => clock.nowMs),
         { workerId: 'a', slots, takesAhead: 5 },
         { workerId: 'b', slots, takesAhead: 5 },
       );
@@ -395,6 +397,20 @@ describe('least_busy', () => {
         expect(new Set(given.slice(start, start + run)).size).toBe(1);
       }
       expect(given.filter((workerId) => workerId === 'a')).toHaveLength(20);
+    });
+
+    it('gives a worker that has ended nothing for a while no more than its share', () => {
+      const pool = shortPool(0.99);
+      clock.nowMs = 26;
+      assign(pool, 10, 'log');
+      clock.nowMs = 0;
+      expect(['a', 'b'].map((workerId) => pool.ledger.count(workerId))).toEqual([5, 5]);
+    });
+
+    it('learns nothing of how long tasks take from those that fail', () => {
+      const pool = shortPool(11);
+      for (let task = 0; task < 500; task++) pool.ran('a', null);
+      expect(pool.get('a')!.meanRunMs).toBeCloseTo(11, 0);
     });
 
     it('gives out tasks of 10 ms and more one by one', () => {
