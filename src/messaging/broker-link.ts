@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { Writable } from 'node:stream';
 import { type AmqpConnectionManager, connect } from 'amqp-connection-manager';
 import type { ChannelModel } from 'amqplib';
 import type { LoggerService } from '@nestjs/common';
@@ -95,6 +96,7 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
     this.lastError = null;
     this.fault = null;
     if (model) {
+      writeByTheTurn(socketOf(model));
       model.on('error', (error: Error) => {
         this.fault ??= this.model === model ? error.message : null;
       });
@@ -120,4 +122,24 @@ export class BrokerLink extends EventEmitter<BrokerLinkEvents> {
       this.emit('unblocked');
     }
   }
+}
+
+/** amqplib's own: nothing that it offers says when it writes. */
+function socketOf({ connection }: ChannelModel): Writable {
+  return (connection as unknown as { stream: Writable }).stream;
+}
+
+/**
+ * What is written in one turn of the event loop leaves with one system call, and comes to the broker's reader in one piece.
+ * amqplib writes the head and the body of a message apart, and each ack by itself.
+ */
+function writeByTheTurn(socket: Writable): void {
+  const { write } = socket;
+  socket.write = function (this: Writable, ...args: Parameters<Writable['write']>): boolean {
+    if (this.writableCorked === 0) {
+      this.cork();
+      process.nextTick(() => this.uncork());
+    }
+    return write.apply(this, args);
+  } as Writable['write'];
 }

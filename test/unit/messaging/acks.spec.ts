@@ -59,11 +59,11 @@ describe('acks', () => {
   });
 
   it('wait for no more than a few', () => {
-    const { acks, frames, deliver } = channel();
-    const tags = Array.from({ length: 16 }, (_, index) => index + 1);
+    const { acks, frames, deliver } = channel(1_000);
+    const tags = Array.from({ length: 64 }, (_, index) => index + 1);
     deliver(...tags);
     tags.forEach((tag) => acks.ack(tag));
-    expect(frames).toEqual(['up to 16']);
+    expect(frames).toEqual(['up to 64']);
   });
 
   it('wait for no more than a quarter of what the channel may have unacked', () => {
