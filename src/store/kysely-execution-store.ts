@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { ExecutionAcceptance } from './acceptance.js';
+import type { Backend } from './backend.js';
 import { DeadLetters } from './dead-letters.js';
 import { ExecutionList } from './execution-list.js';
 import { ExecutionQueries } from './execution-queries.js';
@@ -31,23 +32,32 @@ import {
 } from './execution-store.js';
 import { Leases } from './leases.js';
 import { OccasionalWrites } from './occasional-writes.js';
-import { postgresBackend, type PostgresOptions } from './postgres-backend.js';
+import type { PostgresOptions } from './postgres-backend.js';
 import { postgres, sqlite } from './dialect.js';
 import { ScalingRecords } from './scaling-records.js';
-import { sqliteBackend } from './sqlite-backend.js';
 import { StoreSession } from './store-session.js';
 import { TransitionWrites } from './transition-writes.js';
 import type { ExecutionState } from './transitions.js';
 import { Upkeep } from './upkeep.js';
 
+// Each loads its own driver only: the other one's is never needed in this process.
+
 /** A record in PostgreSQL, shared by any number of orchestrators. */
 export function postgresStore(options: PostgresOptions): ExecutionStore {
-  return new KyselyExecutionStore(new StoreSession(postgres, () => postgresBackend(options)));
+  const connect = async (): Promise<Backend> => {
+    const { postgresBackend } = await import('./postgres-backend.js');
+    return postgresBackend(options);
+  };
+  return new KyselyExecutionStore(new StoreSession(postgres, connect));
 }
 
 /** A record in one SQLite file, which belongs to one process. */
 export function sqliteStore(file: string): ExecutionStore {
-  return new KyselyExecutionStore(new StoreSession(sqlite, () => sqliteBackend(file)));
+  const connect = async (): Promise<Backend> => {
+    const { sqliteBackend } = await import('./sqlite-backend.js');
+    return sqliteBackend(file);
+  };
+  return new KyselyExecutionStore(new StoreSession(sqlite, connect));
 }
 
 /** The port on both databases: each verb is one line here, and lives where its room is. */

@@ -9,6 +9,8 @@ interface Import {
   /** A path below src, or the name of a package. */
   to: string;
   isTypeOnly: boolean;
+  /** Only when the line is reached. */
+  isLater: boolean;
 }
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
@@ -23,7 +25,7 @@ function importsOf(file: string): Import[] {
     const to = target.startsWith('.')
       ? relative(SRC, resolve(SRC, dirname(file), target)).replace(/\.js$/, '.ts')
       : target;
-    return { from: file, to, isTypeOnly: type !== undefined };
+    return { from: file, to, isTypeOnly: type !== undefined, isLater: dynamic !== undefined };
   });
 }
 
@@ -76,6 +78,12 @@ describe('the house', () => {
     expect(readers.filter((file) => roomOf(file) !== 'config')).toEqual([]);
   });
 
+  it('starts the orchestrator without the drivers of databases and worker pools that are not asked for', () => {
+    const loaded = loadedBy('main.ts');
+    expect(loaded).toEqual(expect.arrayContaining(['app.module.ts', '@nestjs/core', 'kysely']));
+    expect(loaded.filter((to) => ['pg', 'libsql', 'undici', 'mongodb'].includes(to))).toEqual([]);
+  });
+
   it('has no import cycle, types included', () => {
     const graph = new Map(
       files.map((file) => [file, imports.filter(({ from, to }) => from === file && to.endsWith('.ts'))]),
@@ -89,6 +97,16 @@ describe('the house', () => {
     expect(imports.length).toBeGreaterThan(files.length);
   });
 });
+
+/** Files and packages that are there once this file is. */
+function loadedBy(file: string): string[] {
+  const loaded = new Set([file]);
+  for (const from of loaded) {
+    const now = imports.filter((each) => each.from === from && !each.isTypeOnly && !each.isLater);
+    now.forEach(({ to }) => loaded.add(to));
+  }
+  return [...loaded];
+}
 
 /** The files of one cycle in order, or nothing. Depth-first, with the path kept by hand. */
 function cycleIn(graph: Map<string, Import[]>): string[] {

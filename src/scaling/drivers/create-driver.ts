@@ -4,53 +4,60 @@ import type { OrchestratorConfigService } from '../../config/orchestrator-config
 import { dockerHost, kubernetesApiUrl } from '../../config/surroundings.js';
 import { workerClassesOf } from '../../config/worker-class.js';
 import type { WorkerDriver } from '../worker-driver.js';
-import { DockerDriver } from './docker-driver.js';
-import { KubernetesDriver } from './kubernetes-driver.js';
-import { NoDriver } from './no-driver.js';
-import { ProcessDriver } from './process-driver.js';
-import { WebhookDriver } from './webhook-driver.js';
 
 /** Below `DATA_DIR`: shared by the replicas of one machine. */
 const WORKERS_FOLDER = 'workers';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Only the one that is asked for is loaded: what the others need (an HTTP client above all) takes a tenth of the heap. */
 const DRIVERS: Record<
   OrchestratorConfigService['workerDriver'],
-  (config: OrchestratorConfigService, environment: Environment) => WorkerDriver
+  (config: OrchestratorConfigService, environment: Environment) => Promise<WorkerDriver>
 > = {
-  none: () => new NoDriver(),
-  process: (config, environment) =>
-    new ProcessDriver({
+  none: async () => {
+    const { NoDriver } = await import('./no-driver.js');
+    return new NoDriver();
+  },
+  process: async (config, environment) => {
+    const { ProcessDriver } = await import('./process-driver.js');
+    return new ProcessDriver({
       folder: join(config.dataDir, WORKERS_FOLDER),
       environment,
       drainDeadlineMs: config.workerDrainDeadlineMs,
       command: config.workerCommand,
       logger: new Logger(ProcessDriver.name),
       outputForm: isLogJson(config) ? 'json' : 'text',
-    }),
-  docker: (config, environment) =>
-    new DockerDriver({
+    });
+  },
+  docker: async (config, environment) => {
+    const { DockerDriver } = await import('./docker-driver.js');
+    return new DockerDriver({
       host: dockerHost(),
       installation: config.amqpPrefix,
       image: config.dockerImage,
       network: config.dockerNetwork,
       environment,
       drainDeadlineMs: config.workerDrainDeadlineMs,
-    }),
-  kubernetes: (config) =>
-    new KubernetesDriver({
+    });
+  },
+  kubernetes: async (config) => {
+    const { KubernetesDriver } = await import('./kubernetes-driver.js');
+    return new KubernetesDriver({
       url: kubernetesApiUrl(),
       namespace: config.kubernetesNamespace,
       deployment: config.kubernetesDeployment,
       workerClasses: workerClassesOf(config).map(({ name }) => name),
-    }),
-  webhook: (config) =>
-    new WebhookDriver({
+    });
+  },
+  webhook: async (config) => {
+    const { WebhookDriver } = await import('./webhook-driver.js');
+    return new WebhookDriver({
       url: config.scalingWebhookUrl,
       secret: config.scalingWebhookSecret,
       installation: config.amqpPrefix,
-    }),
+    });
+  },
 };
 
 /**
@@ -59,7 +66,10 @@ const DRIVERS: Record<
  * @param environment this process's, for workers that inherit theirs from it
  * @throws Error when the place that it needs is not here
  */
-export function createDriver(config: OrchestratorConfigService, environment: Environment): WorkerDriver {
+export function createDriver(
+  config: OrchestratorConfigService,
+  environment: Environment,
+): Promise<WorkerDriver> {
   return DRIVERS[config.workerDriver](config, environment);
 }
 
