@@ -7,10 +7,14 @@ import { PeerMissingError } from './journal.mjs';
  * @typedef {import('./contestants/contestant.mjs').Surroundings} Surroundings
  */
 
+/** Of a turn's tasks, for who has been idle while the others had theirs. */
+const LIMBERING_SHARE = 0.5;
+
 /**
  * Starts all, lets each have its turn in every round (each round begins with another one), and stops all. Before the
  * first round each has as many turns to warm up as will be measured: what runs on Node gets faster over the first three
- * or four. A peer whose program is missing is left out and noted.
+ * or four. Before each turn it gets half of one for nothing: a process that was idle for half a minute has to get back from
+ * the machine what that has taken from it, and is up to a third slower meanwhile. A peer whose program is missing is left out and noted.
  *
  * @template T
  * @template {Contestant} C
@@ -43,6 +47,7 @@ export async function alternate({ kinds, surroundings, rounds, turn, say }) {
     for (let round = 0; round < rounds; round++) {
       for (let place = 0; place < entrants.length; place++) {
         const { contestant, pace, turns } = entrants[(place + round) % entrants.length];
+        await turn(contestant, pace * LIMBERING_SHARE);
         await surroundings.settle();
         const outcome = await turn(contestant, pace);
         turns.push(outcome);
