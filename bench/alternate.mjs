@@ -13,9 +13,8 @@ const LIMBERING_SHARE = 0.5;
 /**
  * Starts all, lets each have its turn in every round (each round begins with another one), and stops all. Before the
  * first round each has as many turns to warm up as will be measured: what runs on Node gets faster over the first three
- * or four. Before each turn it gets half of one for nothing: a process that was idle for half a minute has to get its
- * memory back from the machine, and is up to a third slower meanwhile. A peer whose program is missing is left out and
- * noted.
+ * or four. Before each turn it gets half of one for nothing: a process that was idle for half a minute was seen to be up
+ * to a third slower at first. A peer whose program is missing is left out and noted.
  *
  * @template T
  * @template {Contestant} C
