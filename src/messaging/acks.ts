@@ -2,7 +2,7 @@
 export type SendAck = (deliveryTag: number, upTo: boolean) => void;
 
 /** An ack waits so long for others: the broker then settles them in one entry of the queue's log, synced to disk once. */
-const GATHER_MS = 25;
+const GATHER_MS = 100;
 /** So many wait for no more. */
 const MOST = 64;
 /** Nor does this share of what the channel may have unacked: the broker sends nothing in its place. */

@@ -14,10 +14,10 @@ interface Round {
 }
 
 /**
- * Has small batches of different kinds (accepted executions, ends) written at the same time instead of one after the
- * other: what comes while some are under way waits until all of these are back, and grows meanwhile. Each round trip to
- * the database, with its commit and the disk's sync, is then shared by more rows. A lone batch waits for nobody, and none
- * for long.
+ * Has small batches of different kinds (accepted executions, ends) wait for each other: what comes while some are under way
+ * waits until all of these are back, and grows meanwhile; what waits then begins together. Each round trip to the database,
+ * with its commit and the disk's sync, is so shared by more rows, and so is each message that follows from it. Two kinds
+ * take turns under load, one growing while the other is written. A lone batch waits for nobody, and none for long.
  */
 @Injectable()
 export class WriteGate {

@@ -2,22 +2,36 @@ import type { WorkerRecord } from '../worker-record.js';
 import type { Random, Selection, Strategy } from './selection.js';
 import { WorkerHeap } from './worker-heap.js';
 
-/** What a worker does in this time counts as one. About as long as a task is on its way to a worker. */
-const RUN_MS = 10;
-/** A worker that has ended nothing for so long may be stuck: what it has counts in full. */
-const FLOWING_MS = 25;
+/** What a worker does in this time counts as one. About as long as a slot's way round takes under load. */
+const RUN_MS = 25;
+/** What comes within this time is given out together. */
+const MOMENT_MS = 5;
+/** A worker that has ended nothing for so long may be stuck: what it has counts in full. Several take turns with their runs. */
+const FLOWING_MS = 100;
+/** Breaks ties for the worker that has a run under way: below all that is drawn. */
+const IN_RUN = -1;
+
+/** Tasks that go to one worker together. */
+interface Run {
+  worker: WorkerRecord;
+  given: number;
+  most: number;
+  untilMs: number;
+}
 
 /**
  * `least_busy`: the smallest share of slots taken, by the ledger, so the choice is exact however old the heartbeats
  * are. Ties break at random: without that, equal workers would always be filled in the same order.
  *
- * Tasks that are over in moments go by the run: as many as take their worker `RUN_MS` together, by its moving average,
- * count as one, and the worker that has some of its run gets the rest of it. What is decided together for one worker
- * travels in one message, there and back, and a message costs all who handle it more than such tasks do. Nobody waits for
- * longer than that by it, and tasks of `RUN_MS` or more are given out one by one. So is everything to a worker of which no
- * end came lately: it may be stuck with what it has.
+ * Tasks that are over in moments go by the run: what comes within `MOMENT_MS` goes to one worker, as many as take it
+ * `RUN_MS` by its moving average; then the shares are compared again. What is decided together for one worker travels in
+ * one message, there and back, and a message costs all who handle it more than such tasks do. Nobody waits for longer than
+ * that by it, and tasks of `RUN_MS` or more are given out one by one. So is everything to a worker of which no end came
+ * lately: it may be stuck with what it has.
  */
 export class LeastBusy implements Strategy {
+  private run: Run | null = null;
+
   /** @param now monotonic, ms */
   constructor(
     private readonly random: Random,
@@ -39,21 +53,48 @@ export class LeastBusy implements Strategy {
         heap.touch(worker);
       },
       remove: (worker) => heap.remove(worker),
-      peek: () => heap.peek(),
+      peek: () => {
+        let best = heap.peek();
+        // A run that is over was not over when its worker was ranked, so it stands before others that come first now.
+        while (best !== null && best.tieBreak === IN_RUN && !this.isInRun(best)) {
+          this.rank(best);
+          heap.touch(best);
+          best = heap.peek();
+        }
+        return best;
+      },
     };
   }
 
   pick(selections: Selection[]): WorkerRecord | null {
-    return firstOf(selections, this.compare);
+    const worker = firstOf(selections, this.compare);
+    if (worker !== null && this.isInRun(worker)) {
+      this.run!.given++;
+    } else if (worker !== null) {
+      this.run = this.runFrom(worker);
+    }
+    return worker;
   }
 
-  /** Noted here, since a heap's order must not change but by a touch, and the moving average does at any time. */
+  /** While its run goes on, a worker counts as it did before. */
   private rank(worker: WorkerRecord): void {
-    const isFlowing = this.now() - worker.lastEndAtMs <= FLOWING_MS;
-    const run = isFlowing ? Math.max(1, Math.floor(RUN_MS / worker.meanRunMs)) : 1;
-    const begun = worker.held % run;
-    worker.shareTaken = (worker.held - begun) / worker.registration.capacity.maxConcurrentFlows;
-    worker.tieBreak = this.random() - begun;
+    const isInRun = this.isInRun(worker);
+    const held = worker.held - (isInRun ? this.run!.given : 0);
+    worker.shareTaken = held / worker.registration.capacity.maxConcurrentFlows;
+    worker.tieBreak = isInRun ? IN_RUN : this.random();
+  }
+
+  private isInRun(worker: WorkerRecord): boolean {
+    const { run } = this;
+    return run?.worker === worker && run.given < run.most && this.now() <= run.untilMs;
+  }
+
+  /** Null = it gets one task, and then the shares are compared again. */
+  private runFrom(worker: WorkerRecord): Run | null {
+    const now = this.now();
+    const isFlowing = now - worker.lastEndAtMs <= FLOWING_MS;
+    const most = isFlowing ? Math.floor(RUN_MS / worker.meanRunMs) : 1;
+    return most > 1 ? { worker, given: 1, most, untilMs: now + MOMENT_MS } : null;
   }
 
   private readonly compare = (a: WorkerRecord, b: WorkerRecord): number =>

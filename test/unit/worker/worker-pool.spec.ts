@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { LeastBusy } from '../../../src/worker/selection/least-busy.js';
 import { RoundRobin } from '../../../src/worker/selection/round-robin.js';
@@ -387,10 +387,14 @@ describe('least_busy', () => {
       for (let task = 0; task < 500; task++) ['a', 'b'].forEach((workerId) => pool.ran(workerId, runMs));
       return pool;
     };
+    beforeEach(() => {
+      clock.nowMs = 0;
+    });
+
     it.each([
-      [0.99, 10],
-      [1.99, 5],
-      [0.1, 20],
+      [2.49, 10],
+      [4.99, 5],
+      [1.24, 20],
     ])('of %d ms, gives %d at a time to one worker, and to all of them alike', (runMs, run) => {
       const given = assign(shortPool(runMs), 40, 'log');
       for (let start = 0; start < given.length; start += run) {
@@ -399,33 +403,45 @@ describe('least_busy', () => {
       expect(given.filter((workerId) => workerId === 'a')).toHaveLength(20);
     });
 
+    it('compares the shares again when a run is over', () => {
+      const pool = shortPool(4.99);
+      const [first] = assign(pool, 5, 'log');
+      const other = first === 'a' ? 'b' : 'a';
+      pool.release('log-0', 1);
+      expect(assign(pool, 6, 'delay')).toEqual([...Array<string>(5).fill(other), first]);
+    });
+
+    it('ends a run with its moment', () => {
+      const pool = shortPool(0.99);
+      const [first, second] = assign(pool, 2, 'log');
+      expect(second).toBe(first);
+      clock.nowMs = 6;
+      const later = assign(pool, 2, 'delay');
+      expect(later).toEqual(Array<string>(2).fill(first === 'a' ? 'b' : 'a'));
+    });
+
+    it('goes on elsewhere when the worker of the run is full', () => {
+      const given = assign(shortPool(0.99, 3), 6, 'log');
+      expect(new Set(given.slice(0, 3)).size).toBe(1);
+      expect(given.slice(3)).toEqual(Array<string>(3).fill(given[0] === 'a' ? 'b' : 'a'));
+    });
+
     it('gives a worker that has ended nothing for a while no more than its share', () => {
       const pool = shortPool(0.99);
-      clock.nowMs = 26;
+      clock.nowMs = 101;
       assign(pool, 10, 'log');
-      clock.nowMs = 0;
       expect(['a', 'b'].map((workerId) => pool.ledger.count(workerId))).toEqual([5, 5]);
     });
 
     it('learns nothing of how long tasks take from those that fail', () => {
-      const pool = shortPool(11);
+      const pool = shortPool(26);
       for (let task = 0; task < 500; task++) pool.ran('a', null);
-      expect(pool.get('a')!.meanRunMs).toBeCloseTo(11, 0);
+      expect(pool.get('a')!.meanRunMs).toBeCloseTo(26, 0);
     });
 
-    it('gives out tasks of 10 ms and more one by one', () => {
-      const given = assign(shortPool(11), 20, 'log');
+    it('gives out tasks of 25 ms and more one by one', () => {
+      const given = assign(shortPool(26), 20, 'log');
       for (let index = 0; index < given.length; index += 2) expect(given[index]).not.toBe(given[index + 1]);
-    });
-
-    it('fills up the run of a worker that has ended some of it, and goes on with the other', () => {
-      const pool = shortPool(1.99);
-      const first = assign(pool, 5, 'log');
-      pool.release('log-0', 1);
-      expect(assign(pool, 6, 'delay')).toEqual([
-        first[0],
-        ...Array<string>(5).fill(first[0] === 'a' ? 'b' : 'a'),
-      ]);
     });
   });
 
