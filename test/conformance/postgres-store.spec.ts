@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { sql } from 'kysely';
 import { Client } from 'pg';
 import type { ExecutionStore } from '../../src/store/execution-store.js';
 import { postgresStore } from '../../src/store/kysely-execution-store.js';
+import { postgresBackend } from '../../src/store/postgres-backend.js';
 import {
   finished,
   heldExecutions,
@@ -34,6 +36,19 @@ describe('a PostgreSQL without statistics', () => {
       );
       expect(Number(reads!.scanned)).toBe(0);
     } finally {
+      await database.drop();
+    }
+  });
+});
+
+describe('a connection to PostgreSQL', () => {
+  it('has no query compiled, which takes a thousand times as long as to run it', async () => {
+    const database = await TestDatabase.create();
+    const { db } = postgresBackend({ url: database.url, poolSize: 1, onWarning: () => undefined });
+    try {
+      expect((await sql`show jit`.execute(db)).rows).toEqual([{ jit: 'off' }]);
+    } finally {
+      await db.destroy();
       await database.drop();
     }
   });
