@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { provideBroker } from '../scripts/broker.mjs';
 import { providePostgres } from '../scripts/postgres.mjs';
+import { reserveHugePages } from './huge-pages.mjs';
 import { startRedis } from './redis.mjs';
 
 /**
@@ -10,6 +11,8 @@ import { startRedis } from './redis.mjs';
  */
 const CACHE_MIB = 1_024;
 const PAGES_PER_MIB = 128;
+/** The cache, and what PostgreSQL has beside it in the memory that its sessions share. */
+const SHARED_MIB = CACHE_MIB * 1.15;
 
 /**
  * @typedef {object} Servers
@@ -38,11 +41,16 @@ export function createServers({ dir, processes, log, inUse }) {
   };
   const broker = once(() => stoppable(provideBroker({ dataDir: join(dir, 'broker'), log })));
   const postgres = once(async () => {
+    const hugePages = reserveHugePages(SHARED_MIB);
+    stops.push(async () => hugePages.giveBack());
     const server = await stoppable(
       providePostgres({ dataDir: join(dir, 'postgres'), log, sharedBuffers: `${CACHE_MIB}MB` }),
     );
     if (inUse) await use(server.url);
-    return Object.assign(server, { version: once(() => serverVersion(server.url)) });
+    const memory = hugePages.inUse() ? 'cache in huge pages' : 'no huge pages';
+    return Object.assign(server, {
+      version: once(async () => `${await serverVersion(server.url)} (${memory})`),
+    });
   });
   const redis = once(() => startRedis({ dataDir: join(dir, 'redis'), processes, log, inUse }));
   return /** @type {Servers} */ ({
