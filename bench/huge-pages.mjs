@@ -8,33 +8,46 @@ import { readFileSync, writeFileSync } from 'node:fs';
 const RESERVED = '/proc/sys/vm/nr_hugepages';
 
 /**
- * Asks the machine for so much more of it. It takes root, and memory in one piece: where it cannot be had, nothing
- * changes.
+ * Asks the machine for as many as are missing. It takes root, and memory in pieces of that size: if not all can be had,
+ * those that came go back, as PostgreSQL takes all that it needs or none.
  *
  * @param {number} mib
- * @returns {{ inUse: () => boolean, giveBack: () => void }} `inUse`: whether somebody has taken any of it
+ * @returns {{ inUse: () => boolean, giveBack: () => void }} `inUse`: whether somebody has taken any of them
  */
 export function reserveHugePages(mib) {
-  const { sizeKib, total } = hugePages();
-  const wanted = total + Math.ceil((mib * 1024) / sizeKib);
-  const set = (/** @type {number} */ count) => {
-    try {
-      writeFileSync(RESERVED, String(count));
-    } catch {
-      // Not root, or no Linux: then there are none.
-    }
-  };
-  if (sizeKib > 0) set(wanted);
-  const { free } = hugePages();
+  const before = hugePages();
+  const missing = Math.max(0, Math.ceil((mib * 1024) / before.sizeKib) - before.free);
+  change(missing);
+  const after = hugePages();
+  const added = after.total - before.total;
+  if (added < missing) {
+    change(-added);
+    return { inUse: () => false, giveBack: () => {} };
+  }
   return {
-    inUse: () => hugePages().free < free,
-    giveBack: () => set(total),
+    inUse: () => hugePages().free < after.free,
+    giveBack: () => change(-added),
   };
 }
 
+/** @param {number} by how many more, or fewer; others may have changed their number since ours came */
+function change(by) {
+  try {
+    writeFileSync(RESERVED, String(Math.max(0, hugePages().total + by)));
+  } catch {
+    // Not root, or a machine without them.
+  }
+}
+
+/** `free`: those that nobody has, nor was promised. */
 function hugePages() {
   const text = readFileSync('/proc/meminfo', 'utf8');
   const read = (/** @type {string} */ name) =>
     Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(text)?.[1] ?? 0);
-  return { sizeKib: read('Hugepagesize'), total: read('HugePages_Total'), free: read('HugePages_Free') };
+  const promised = read('HugePages_Rsvd');
+  return {
+    sizeKib: read('Hugepagesize') || 2_048,
+    total: read('HugePages_Total'),
+    free: read('HugePages_Free') - promised,
+  };
 }

@@ -58,7 +58,10 @@ export function createServers({ dir, processes, log, inUse }) {
     postgres,
     redis,
     async stop() {
-      for (let stop = stops.pop(); stop; stop = stops.pop()) await stop();
+      const failures = [];
+      for (let stop = stops.pop(); stop; stop = stops.pop())
+        await stop().catch((error) => failures.push(error));
+      if (failures.length > 0) throw failures[0];
     },
   });
 }

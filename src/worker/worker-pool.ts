@@ -104,6 +104,7 @@ export class WorkerPool {
             ends: new EndRate(),
             lastEndAtMs: -Infinity,
             lastPick: 0,
+            run: null,
             shareTaken: 0,
             tieBreak: 0,
             place: -1,

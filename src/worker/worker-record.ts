@@ -4,6 +4,15 @@ import type { EndRate } from './end-rate.js';
 /** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
 export type Lifecycle = 'joining' | 'ready' | 'draining' | 'gone';
 
+/** Tasks that one worker gets together. */
+export interface Run {
+  given: number;
+  /** Then it is over, and when its time is. */
+  most: number;
+  /** Monotonic, ms. */
+  untilMs: number;
+}
+
 /** One worker as the orchestrator sees it. */
 export interface WorkerRecord {
   readonly workerId: string;
@@ -43,6 +52,8 @@ export interface WorkerRecord {
   lastEndAtMs: number;
   /** When it was last picked, counted in picks: what `round_robin` goes by. */
   lastPick: number;
+  /** The last that `least_busy` began to give it; null = a single task. */
+  run: Run | null;
   /** The share of its slots that `least_busy` goes by, and by what it chooses among equals: as of when it got or lost a task. */
   shareTaken: number;
   tieBreak: number;

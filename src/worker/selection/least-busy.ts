@@ -1,4 +1,4 @@
-import type { WorkerRecord } from '../worker-record.js';
+import type { Run, WorkerRecord } from '../worker-record.js';
 import type { Random, Selection, Strategy } from './selection.js';
 import { WorkerHeap } from './worker-heap.js';
 
@@ -11,27 +11,17 @@ const FLOWING_MS = 100;
 /** Breaks ties for the worker that has a run under way: below all that is drawn. */
 const IN_RUN = -1;
 
-/** Tasks that go to one worker together. */
-interface Run {
-  worker: WorkerRecord;
-  given: number;
-  most: number;
-  untilMs: number;
-}
-
 /**
  * `least_busy`: the smallest share of slots taken, by the ledger, so the choice is exact however old the heartbeats
  * are. Ties break at random: without that, equal workers would always be filled in the same order.
  *
  * Tasks that are over in moments go by the run: what comes within `MOMENT_MS` goes to one worker, as many as take it
  * `RUN_MS` by its moving average; then the shares are compared again. What is decided together for one worker travels in
- * one message, there and back, and a message costs all who handle it more than such tasks do. Nobody waits for longer than
- * that by it, and tasks of `RUN_MS` or more are given out one by one. So is everything to a worker of which no end came
- * lately: it may be stuck with what it has.
+ * one message, there and back, and a message costs all who handle it more than such tasks do. Unless they take longer than
+ * the ones before them, nobody waits for longer than that by it, and tasks of which no two fit into it are given out one by
+ * one. So is everything to a worker of which no end came lately: it may be stuck with what it has.
  */
 export class LeastBusy implements Strategy {
-  private run: Run | null = null;
-
   /** @param now monotonic, ms */
   constructor(
     private readonly random: Random,
@@ -69,9 +59,9 @@ export class LeastBusy implements Strategy {
   pick(selections: Selection[]): WorkerRecord | null {
     const worker = firstOf(selections, this.compare);
     if (worker !== null && this.isInRun(worker)) {
-      this.run!.given++;
+      worker.run!.given++;
     } else if (worker !== null) {
-      this.run = this.runFrom(worker);
+      worker.run = this.runFrom(worker);
     }
     return worker;
   }
@@ -79,22 +69,21 @@ export class LeastBusy implements Strategy {
   /** While its run goes on, a worker counts as it did before. */
   private rank(worker: WorkerRecord): void {
     const isInRun = this.isInRun(worker);
-    const held = worker.held - (isInRun ? this.run!.given : 0);
+    const held = worker.held - (isInRun ? worker.run!.given : 0);
     worker.shareTaken = held / worker.registration.capacity.maxConcurrentFlows;
     worker.tieBreak = isInRun ? IN_RUN : this.random();
   }
 
-  private isInRun(worker: WorkerRecord): boolean {
-    const { run } = this;
-    return run?.worker === worker && run.given < run.most && this.now() <= run.untilMs;
+  private isInRun({ run }: WorkerRecord): boolean {
+    return run !== null && run.given < run.most && this.now() <= run.untilMs;
   }
 
   /** Null = it gets one task, and then the shares are compared again. */
-  private runFrom(worker: WorkerRecord): Run | null {
+  private runFrom({ lastEndAtMs, meanRunMs }: WorkerRecord): Run | null {
     const now = this.now();
-    const isFlowing = now - worker.lastEndAtMs <= FLOWING_MS;
-    const most = isFlowing ? Math.floor(RUN_MS / worker.meanRunMs) : 1;
-    return most > 1 ? { worker, given: 1, most, untilMs: now + MOMENT_MS } : null;
+    const isFlowing = now - lastEndAtMs <= FLOWING_MS;
+    const most = isFlowing ? Math.floor(RUN_MS / meanRunMs) : 1;
+    return most > 1 ? { given: 1, most, untilMs: now + MOMENT_MS } : null;
   }
 
   private readonly compare = (a: WorkerRecord, b: WorkerRecord): number =>

@@ -107,10 +107,18 @@ describe('the worker pool', () => {
   });
 
   it('never gives a worker more than its slots, and frees exactly what was held (property)', () => {
-    const operation = fc.record({ kind: fc.constantFrom('assign', 'release', 'stale'), id: fc.nat(30) });
+    const operation = fc.record({
+      kind: fc.constantFrom('assign', 'assign', 'look', 'release', 'stale', 'end', 'wait'),
+      id: fc.nat(30),
+    });
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 200 }), fc.constantFrom(0, 1, 2), (operations, which) => {
-        const strategies = [new LeastBusy(seededRandom(3)), new RoundRobin(), new Weighted()];
+        const clock = { nowMs: 0 };
+        const strategies = [
+          new LeastBusy(seededRandom(3), () => clock.nowMs),
+          new RoundRobin(),
+          new Weighted(),
+        ];
         const slots = { a: 1, b: 2, c: 5 };
         // Three groups, all of which can run a delay.
         const others: Record<string, string[]> = { a: [], b: ['log'], c: ['sql'] };
@@ -132,9 +140,16 @@ describe('the worker pool', () => {
               pool.hold(executionId, 1, worker.workerId);
               model.set(executionId, worker.workerId);
             }
+          } else if (kind === 'look') {
+            expect(pool.pick('delay') === null).toBe(model.size === 8);
           } else if (kind === 'release') {
             expect(pool.release(executionId, 1)?.workerId).toBe(model.get(executionId));
             model.delete(executionId);
+          } else if (kind === 'end') {
+            // Its tasks are short, so it may get runs of them.
+            for (let task = 0; task < 300; task++) pool.ran(Object.keys(slots)[id % 3]!, 1);
+          } else if (kind === 'wait') {
+            clock.nowMs += id;
           } else {
             expect(pool.release(executionId, 99)).toBeNull();
           }
@@ -420,6 +435,24 @@ describe('least_busy', () => {
       expect(later).toEqual(Array<string>(2).fill(first === 'a' ? 'b' : 'a'));
     });
 
+    it('goes on with the run of each class when those of two classes take turns', () => {
+      const pool = shortPool(0.99);
+      for (const workerId of ['c', 'd']) {
+        pool.setLifecycle(pool.register(registration({ workerId, supportedNodeTypes: ['sql'] })), 'ready');
+        for (let task = 0; task < 500; task++) pool.ran(workerId, 0.99);
+      }
+      const given = { log: new Set<string | null>(), sql: new Set<string | null>() };
+      for (let turn = 0; turn < 4; turn++) {
+        for (const type of ['log', 'sql'] as const) {
+          const worker = pool.pick(type);
+          given[type].add(worker!.workerId);
+          pool.hold(`${type}-${turn}`, 1, worker!.workerId);
+        }
+      }
+      expect(given.log.size).toBe(1);
+      expect(given.sql.size).toBe(1);
+    });
+
     it('goes on elsewhere when the worker of the run is full', () => {
       const given = assign(shortPool(0.99, 3), 6, 'log');
       expect(new Set(given.slice(0, 3)).size).toBe(1);
@@ -439,8 +472,8 @@ describe('least_busy', () => {
       expect(pool.get('a')!.meanRunMs).toBeCloseTo(26, 0);
     });
 
-    it('gives out tasks of 25 ms and more one by one', () => {
-      const given = assign(shortPool(26), 20, 'log');
+    it('gives out tasks one by one of which no two can be done in 25 ms', () => {
+      const given = assign(shortPool(13), 20, 'log');
       for (let index = 0; index < given.length; index += 2) expect(given[index]).not.toBe(given[index + 1]);
     });
   });
