@@ -132,10 +132,11 @@ function openExclusively(file: string): Database.Database {
     const database = new Database(file, { timeout: OPEN_TIMEOUT_MS });
     try {
       // Exclusive locking comes before WAL: the lock is then taken at once and held until `close`. An end makes its
-      // row longer, which splits pages of 4 KiB, where few rows fit, more often than those of 8. A file keeps its size.
+      // row longer, which splits pages of 4 KiB, where few rows fit, more often than those of 8. A file keeps its size. The
+      // cache (8 MiB) holds what some writes change; all else the operating system's has.
       database.exec(`
         pragma page_size = 8192; pragma locking_mode = EXCLUSIVE; pragma journal_mode = WAL; pragma synchronous = FULL;
-        pragma cache_size = -12288; pragma temp_store = MEMORY;
+        pragma cache_size = -8192; pragma temp_store = MEMORY;
         pragma wal_autocheckpoint = 4000; pragma journal_size_limit = 67108864;
         begin exclusive; commit`);
     } catch (error) {
