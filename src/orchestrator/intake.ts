@@ -90,7 +90,9 @@ export class Intake {
     if (!this.queues.isDeclared) {
       return { reason: 'the queues are not declared yet', retryAfterS: 1 };
     }
-    void this.readBacklog();
+    if (performance.now() - this.backlog.readAtMs >= BACKLOG_AGE_MS) {
+      void this.readBacklog();
+    }
     if (this.backlog.count >= this.config.backlogLimit) {
       return {
         reason: `${this.backlog.count} executions are waiting or running, the limit is ${this.config.backlogLimit} (BACKLOG_LIMIT)`,
@@ -106,13 +108,10 @@ export class Intake {
    */
   async submit(executions: readonly NewExecution[]): Promise<(Acceptance | Error)[]> {
     const answers = await this.admission.submit(executions);
-    const ways = new Set<Promise<void>>();
-    for (const answer of answers) {
-      if (!(answer instanceof Error) && answer.onItsWay !== null) {
-        ways.add(answer.onItsWay);
-      }
+    const ways = waysOf(answers);
+    if (ways.size > 0) {
+      await Promise.all(ways);
     }
-    await Promise.all(ways);
     return answers.map(acceptanceOf);
   }
 
@@ -221,11 +220,7 @@ export class Intake {
 
   /** The count is a second old at most, and corrected by what was accepted since. */
   private async readBacklog(): Promise<void> {
-    const now = performance.now();
-    if (now - this.backlog.readAtMs < BACKLOG_AGE_MS) {
-      return;
-    }
-    this.backlog.readAtMs = now;
+    this.backlog.readAtMs = performance.now();
     try {
       const counts = await this.store.countOpen();
       this.backlog.count = Object.values(counts).reduce((sum, count) => sum + count, 0) - counts.dead;
@@ -234,6 +229,19 @@ export class Intake {
     }
   }
 }
+
+function waysOf(answers: readonly (Accepted | Error)[]): ReadonlySet<Promise<void>> {
+  let ways: Set<Promise<void>> | null = null;
+  for (const answer of answers) {
+    if (!(answer instanceof Error) && answer.onItsWay !== null) {
+      ways ??= new Set();
+      ways.add(answer.onItsWay);
+    }
+  }
+  return ways ?? NO_WAYS;
+}
+
+const NO_WAYS: ReadonlySet<Promise<void>> = new Set();
 
 function acceptanceOf(answer: Accepted | Error): Acceptance | Error {
   return answer instanceof Error ? answer : answer.acceptance;

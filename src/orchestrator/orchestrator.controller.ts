@@ -77,7 +77,8 @@ export class OrchestratorController {
   ): Promise<SubmittedView | ExecutionView> {
     const options = readExecuteOptions({ waitMs, prefer, idempotencyKey }, this.config.waitLimitMs);
     const { executionId, status, ended } = await this.orchestrator.executeFlow(body, {
-      ...options,
+      waitMs: options.waitMs,
+      idempotencyKey: options.idempotencyKey,
       // There is nobody left to wait for.
       onWait: (giveUp) => reply.raw.once('close', giveUp),
     });

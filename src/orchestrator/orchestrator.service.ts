@@ -73,7 +73,8 @@ export class OrchestratorService {
     const { waitMs = 0, idempotencyKey, onWait } = options;
     const execution = check(message, this.requestContext(idempotencyKey));
     if (waitMs === 0) {
-      return { ...(await this.submit(execution, idempotencyKey)), ended: null };
+      const { executionId, status } = await this.submit(execution, idempotencyKey);
+      return { executionId, status, ended: null };
     }
     const wait = this.completions.wait(execution.executionId, waitMs);
     onWait?.(wait.giveUp);
@@ -83,7 +84,8 @@ export class OrchestratorService {
         // The request is a repeated one, so its execution may have ended before.
         wait.look();
       }
-      return { ...submitted, ended: endOf(await wait.ended) };
+      const { executionId, status } = submitted;
+      return { executionId, status, ended: endOf(await wait.ended) };
     } finally {
       wait.giveUp();
     }

@@ -103,6 +103,7 @@ export function toJson(value: object | null): string | null {
  * is escaped, which changes no value. Text that is clean, as `JSON.stringify` makes it, is answered as it is.
  */
 export function storableJson(text: string): string {
+  if (text.isWellFormed()) return text;
   return text.replace(LONE_SURROGATE, (unit) => `\\u${unit.charCodeAt(0).toString(16)}`);
 }
 

@@ -20,6 +20,9 @@ export const API_KEY_SCHEME = 'apiKey';
 
 const NEEDS = 'access:needs';
 
+/** What a route needs; `unknown` = it does not say. */
+type Need = AccessScope | 'nothing' | 'unknown';
+
 /** The scope that a client needs for a route. Every route has `Needs` or `Open`: one without is refused to everyone. */
 export function Needs(scope: AccessScope): MethodDecorator {
   return applyDecorators(
@@ -41,6 +44,8 @@ export const Open = (): MethodDecorator => SetMetadata(NEEDS, 'nothing');
 export class AccessGuard implements CanActivate {
   private readonly logger = new Logger('Access');
   private readonly clients = new WeakMap<object, Promise<Client>>();
+  /** By the handler of a route: to ask Nest's metadata for each request takes as long as all the rest here. */
+  private readonly needs = new Map<object, Need>();
 
   constructor(
     private readonly authenticator: Authenticator,
@@ -64,7 +69,7 @@ export class AccessGuard implements CanActivate {
     if (context.getType() !== 'http') {
       return true;
     }
-    const needed = this.reflector.get<AccessScope | 'nothing' | undefined>(NEEDS, context.getHandler());
+    const needed = this.needOf(context.getHandler());
     if (needed === 'nothing') {
       return true;
     }
@@ -74,9 +79,18 @@ export class AccessGuard implements CanActivate {
       : this.mayPass(ANYONE, needed, request);
   }
 
-  private mayPass(client: Client, needed: AccessScope | undefined, request: FastifyRequest): boolean {
-    if (needed === undefined || !client.scopes.has(needed)) {
-      throw forbidden(needed ?? 'none');
+  private needOf(handler: ReturnType<ExecutionContext['getHandler']>): Need {
+    let needed = this.needs.get(handler);
+    if (needed === undefined) {
+      needed = this.reflector.get<Need | undefined>(NEEDS, handler) ?? 'unknown';
+      this.needs.set(handler, needed);
+    }
+    return needed;
+  }
+
+  private mayPass(client: Client, needed: Exclude<Need, 'nothing'>, request: FastifyRequest): boolean {
+    if (needed === 'unknown' || !client.scopes.has(needed)) {
+      throw forbidden(needed === 'unknown' ? 'none' : needed);
     }
     if (needed === 'operate' && this.authenticator.isOn) {
       this.logger.log(`${client.name}: ${request.method} ${request.url.split('?', 1)[0]}`);
@@ -100,8 +114,7 @@ export class AccessGuard implements CanActivate {
  * by its origin, or, where its own name was made to resolve to 127.0.0.1, by the name in `Host`.
  */
 function refuseForeignPages({ headers: { host = '', origin } }: FastifyRequest): void {
-  const places = [`http://${host}`, ...(origin === undefined ? [] : [origin])];
-  if (!places.every(isLoopbackUrl)) {
+  if (!isLoopbackUrl(`http://${host}`) || (origin !== undefined && !isLoopbackUrl(origin))) {
     throw new ProblemException(
       'forbidden',
       'expected Host and Origin to be 127.0.0.1, [::1] or localhost, got another: set API_KEYS, JWT_SECRET or JWT_JWKS_URL to take requests from elsewhere',

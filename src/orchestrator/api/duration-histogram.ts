@@ -10,11 +10,13 @@ interface Series {
 export interface HistogramOptions {
   name: string;
   help: string;
-  /** The one label that there is; null = none. */
-  label: string | null;
+  labels: readonly string[];
   /** Upper bounds, s, ascending. */
   bounds: readonly number[];
 }
+
+/** No label has it in its value. */
+export const BETWEEN_VALUES = '\n';
 
 /**
  * A histogram for what is observed thousands of times a second. prom-client's own makes a text of the labels for each
@@ -29,16 +31,16 @@ export class DurationHistogram {
     private readonly options: HistogramOptions,
   ) {
     this.name = options.name;
-    if (options.label === null) {
+    if (options.labels.length === 0) {
       this.seriesOf('');
     }
     // By its type it wants one of prom-client's own classes; it calls `get` and no more.
     registry.registerMetric(this as unknown as Metric);
   }
 
-  /** @param value of the label, if there is one */
-  observe(seconds: number, value = ''): void {
-    const series = this.seriesOf(value);
+  /** @param values of the labels, in their order, with `BETWEEN_VALUES` in between */
+  observe(seconds: number, values = ''): void {
+    const series = this.seriesOf(values);
     series.count++;
     series.sum += seconds;
     const place = this.options.bounds.findIndex((bound) => seconds <= bound);
@@ -50,22 +52,23 @@ export class DurationHistogram {
   /** What a scrape reads. */
   async get(): Promise<object> {
     const { name, help } = this.options;
-    const values = [...this.series].flatMap(([value, series]) => this.valuesOf(series, value));
+    const values = [...this.series].flatMap(([labelled, series]) => this.valuesOf(series, labelled));
     return { name, help, type: 'histogram', aggregator: 'sum', values };
   }
 
-  private seriesOf(value: string): Series {
-    let series = this.series.get(value);
+  private seriesOf(values: string): Series {
+    let series = this.series.get(values);
     if (series === undefined) {
       series = { counts: this.options.bounds.map(() => 0), count: 0, sum: 0 };
-      this.series.set(value, series);
+      this.series.set(values, series);
     }
     return series;
   }
 
-  private valuesOf({ counts, count, sum }: Series, value: string): MetricValueWithName<string>[] {
-    const { name, label, bounds } = this.options;
-    const labels = label === null ? {} : { [label]: value };
+  private valuesOf({ counts, count, sum }: Series, labelled: string): MetricValueWithName<string>[] {
+    const { name, bounds } = this.options;
+    const values = labelled.split(BETWEEN_VALUES);
+    const labels = Object.fromEntries(this.options.labels.map((label, place) => [label, values[place]!]));
     let upTo = 0;
     const buckets = bounds.map((le, place) => ({ le, value: (upTo += counts[place]!) }));
     return [

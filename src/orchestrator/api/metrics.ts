@@ -1,7 +1,7 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { TerminalState } from '../../store/transitions.js';
-import { DurationHistogram } from './duration-histogram.js';
+import { BETWEEN_VALUES, DurationHistogram } from './duration-histogram.js';
 
 const DURATION_BUCKETS_S = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
 const HTTP_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60];
@@ -53,21 +53,20 @@ export class Metrics implements OnModuleDestroy {
   private readonly durations = new DurationHistogram(this.registry, {
     name: 'flow_execution_duration_seconds',
     help: 'Run time of the attempt that ended the execution',
-    label: 'state',
+    labels: ['state'],
     bounds: DURATION_BUCKETS_S,
   });
   private readonly waits = new DurationHistogram(this.registry, {
     name: 'flow_execution_wait_seconds',
     help: 'From the arrival of a task at the dispatcher to its assignment',
-    label: null,
+    labels: [],
     bounds: DURATION_BUCKETS_S,
   });
-  private readonly requests = new Histogram({
+  private readonly requests = new DurationHistogram(this.registry, {
     name: 'http_request_duration_seconds',
     help: 'HTTP requests by the template of their route',
-    labelNames: ['method', 'route', 'status_code'],
-    buckets: HTTP_BUCKETS_S,
-    registers: [this.registry],
+    labels: ['method', 'route', 'status_code'],
+    bounds: HTTP_BUCKETS_S,
   });
 
   constructor() {
@@ -94,7 +93,8 @@ export class Metrics implements OnModuleDestroy {
 
   /** A request was answered. @param route the template, for example `/orchestrator/executions/:id` */
   requested(method: string, route: string, statusCode: number, durationMs: number): void {
-    this.requests.observe({ method, route, status_code: statusCode }, durationMs / 1_000);
+    const values = `${method}${BETWEEN_VALUES}${route}${BETWEEN_VALUES}${statusCode}`;
+    this.requests.observe(durationMs / 1_000, values);
   }
 
   onModuleDestroy(): void {
