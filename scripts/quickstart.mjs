@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect, parseArgs } from 'node:util';
 import { provideBroker } from './broker.mjs';
 import { CHECKOUT, checkNodeVersion, ensureBuilt, ensureInstalled } from './checkout.mjs';
-import { HEAP_FLAGS } from './heap-flags.mjs';
+import { NODE_FLAGS } from './node-flags.mjs';
 import {
   endProcess,
   isAlive,
@@ -420,7 +420,7 @@ async function startEverything(running) {
     stop: () => Promise.all(workers().map((pid) => endProcess(pid, { timeoutMs: STOP_TIMEOUT_MS }))),
     kill: () => workers().forEach((pid) => signalProcess(pid, 'SIGKILL')),
   });
-  running.addServices([startService('orchestrator', [...HEAP_FLAGS, 'dist/main.js'], env, logDir)]);
+  running.addServices([startService('orchestrator', [...NODE_FLAGS, 'dist/main.js'], env, logDir)]);
   await waitFor(
     'the orchestrator to be ready',
     running,

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHECKOUT } from '../../scripts/checkout.mjs';
-import { HEAP_FLAGS } from '../../scripts/heap-flags.mjs';
+import { NODE_FLAGS } from '../../scripts/node-flags.mjs';
 import { freePort, waitUntil } from '../../scripts/processes.mjs';
 import { httpPool, postAll, request } from '../http-load.mjs';
 import { ownPackageVersion } from '../package-version.mjs';
@@ -73,7 +73,7 @@ export async function startProduct(surroundings, options) {
   const { home, remove, servers } = await makeHome(surroundings, options);
   const port = await freePort();
   const argsOf = (/** @type {string} */ role) => [
-    ...(role === 'orchestrator' ? HEAP_FLAGS : []),
+    ...(role === 'orchestrator' ? NODE_FLAGS : []),
     ...nodeArgs(role),
   ];
   const launch = launcher(surroundings.processes, home, argsOf);

@@ -62,7 +62,8 @@ export class MessagingService implements OnApplicationShutdown {
 
   /** True while all three connections are open. */
   get isUp(): boolean {
-    return Object.values(this.links).every((link) => link.isUp);
+    const { publish, consume, control } = this.links;
+    return publish.isUp && consume.isUp && control.isUp;
   }
 
   /** For how long at least one connection has been missing, ms; 0 while all are open. */

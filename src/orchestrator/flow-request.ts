@@ -3,6 +3,7 @@ import type { RetryPolicy } from '../queue/contracts/flow.js';
 import type { FlowExecutionMessage } from '../queue/contracts/flow-execution.js';
 import { escapePointer, preview } from '../queue/contracts/schema-problems.js';
 import { DEFAULT_PRIORITY } from '../queue/priority.js';
+import { fitsInto } from '../queue/text-bytes.js';
 import type { NewExecution } from '../store/execution-store.js';
 import { faultsOf } from './api/validation.js';
 import { toFlowExecutionRequest } from './api/flow-execution.dto.js';
@@ -115,8 +116,8 @@ function build(
   { limits, newId }: RequestContext,
 ): FlowRequest {
   const request = `{"flowData":${flow.text},"inputs":${JSON.stringify(message.inputs ?? {})}}`;
-  const sizeBytes = Buffer.byteLength(request);
-  if (sizeBytes > limits.bodyLimitBytes) {
+  if (!fitsInto(limits.bodyLimitBytes, request)) {
+    const sizeBytes = Buffer.byteLength(request);
     const expected = `expected flowData and inputs of at most ${limits.bodyLimitBytes} bytes together`;
     return refuse([{ pointer: '', message: `${expected}, got ${sizeBytes}`, limit: 'bodyLimitBytes' }], true);
   }

@@ -2,6 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { OrchestratorConfigService } from '../config/orchestrator-config.service.js';
 import type { Failure, TaskReport } from '../queue/contracts/reports.js';
 import { SingleFlight } from '../queue/single-flight.js';
+import { fitsInto } from '../queue/text-bytes.js';
 import {
   type ExecutionRecord,
   ExecutionStore,
@@ -82,7 +83,7 @@ export class Recorder {
         isAnyFree = this.release(task) || isAnyFree;
       }
       const result = report.kind === 'completed' ? JSON.stringify(report.result) : null;
-      if (result !== null && Buffer.byteLength(result) <= this.config.resultLimitBytes) {
+      if (result !== null && fitsInto(this.config.resultLimitBytes, result)) {
         completed.push(finishedAttempt(report, workerId, 'completed', result, null));
       } else {
         others.push(() => this.recordOther(task, report, isAlone));

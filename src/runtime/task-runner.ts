@@ -12,6 +12,7 @@ import { TASK_TYPE, type TaskMessage } from '../queue/contracts/task.js';
 import { decodeTasks, type ReceivedTask } from '../queue/contracts/wire.js';
 import { RecentKeys } from '../queue/recent-keys.js';
 import { readTaskEnvelope } from '../queue/task-encoding.js';
+import { fitsInto } from '../queue/text-bytes.js';
 import { Announcer, type Begun } from './announcer.js';
 import { isoNow } from './engine/iso-clock.js';
 import { type AbortSource, LazyAbort } from './engine/lazy-abort.js';
@@ -258,7 +259,7 @@ export class TaskRunner {
   private encode(report: TaskReport): string {
     const text = JSON.stringify(report);
     const { resultLimitBytes } = this.options;
-    if (fits(text, resultLimitBytes)) {
+    if (fitsInto(resultLimitBytes, text)) {
       return text;
     }
     const { timeline, result, error, ...rest } = report;
@@ -382,13 +383,6 @@ function summaryOf(timeline: NodeTimelineEntry[] | undefined): NodeTimelineEntry
 
 function shortened({ code, message, retryable, nodeId }: Failure): Failure {
   return { code, message: message.slice(0, SHORT_MESSAGE), retryable, nodeId };
-}
-
-/** A text of so many UTF-16 units has three times as many bytes at most: a short one need not be looked at. */
-function fits(text: string, limitBytes: number): boolean {
-  return (
-    text.length * 3 <= limitBytes || (text.length <= limitBytes && Buffer.byteLength(text) <= limitBytes)
-  );
 }
 
 function keyOf(executionId: string, attempt: number): string {

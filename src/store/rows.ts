@@ -137,12 +137,13 @@ export interface Keyed {
  */
 export function inOrder<T extends Keyed>(items: readonly T[], isOrderWanted: boolean): readonly T[] {
   if (isOrderWanted ? isAscending(items) : areDistinct(items)) return items;
+  if (areDistinct(items)) return items.toSorted(byId);
   const byKey = new Map<string, T>();
   for (const item of items) {
     const key = `${item.executionId} ${item.attempt ?? ''} ${item.workerId ?? ''}`;
     if (!byKey.has(key)) byKey.set(key, item);
   }
-  return [...byKey.values()].toSorted((a, b) => compareTexts(a.executionId, b.executionId));
+  return [...byKey.values()].toSorted(byId);
 }
 
 /** Whether no two are of the same execution. */
@@ -160,7 +161,7 @@ function isAscending(items: readonly Keyed[]): boolean {
   return true;
 }
 
-function compareTexts(a: string, b: string): number {
+function byId({ executionId: a }: Keyed, { executionId: b }: Keyed): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { Ajv } from 'ajv';
 import { parse } from 'yaml';
-import { HEAP_FLAGS } from '../../scripts/heap-flags.mjs';
+import { NODE_FLAGS } from '../../scripts/node-flags.mjs';
 
 const require = createRequire(import.meta.url);
 const { validate: lintDockerfile } = require('dockerfile-utils') as typeof import('dockerfile-utils');
@@ -36,12 +36,12 @@ function composeSchema(): Record<string, unknown> {
   );
 }
 
-describe('the flags of the heap', () => {
+describe("Node's flags for the orchestrator", () => {
   it('are the same in the image and for npm start', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    expect(scripts['start']).toBe(['node', ...HEAP_FLAGS, 'dist/main.js'].join(' '));
+    expect(scripts['start']).toBe(['node', ...NODE_FLAGS, 'dist/main.js'].join(' '));
     const [command] = read('Dockerfile').match(/^CMD .*$/m)!;
-    expect(JSON.parse(command.slice('CMD '.length))).toEqual(['node', ...HEAP_FLAGS, 'dist/main.js']);
+    expect(JSON.parse(command.slice('CMD '.length))).toEqual(['node', ...NODE_FLAGS, 'dist/main.js']);
   });
 });
 
@@ -69,7 +69,7 @@ describe('docker-compose.yml', () => {
     expect(rabbitmq.image).toMatch(/^rabbitmq:4/);
     expect(postgres.image).toMatch(/^postgres:17/);
     expect(orchestrator).toMatchObject({
-      command: ['node', ...HEAP_FLAGS, 'dist/main.js'],
+      command: ['node', ...NODE_FLAGS, 'dist/main.js'],
       deploy: { replicas: 2 },
     });
     expect(worker).toMatchObject({ command: ['node', 'dist/worker.main.js'], deploy: { replicas: 3 } });

@@ -13,7 +13,12 @@ describe('a histogram of durations', () => {
     );
     const check = fc.asyncProperty(values, async (observed) => {
       const [ours, theirs] = [new Registry(), new Registry()];
-      const one = new DurationHistogram(ours, { name: 'd', help: 'h', labels: ['state', 'tier'], bounds: BOUNDS });
+      const one = new DurationHistogram(ours, {
+        name: 'd',
+        help: 'h',
+        labels: ['state', 'tier'],
+        bounds: BOUNDS,
+      });
       const other = new Histogram({
         name: 'd',
         help: 'h',
