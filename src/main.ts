@@ -14,9 +14,17 @@ import { FleetTransport } from './worker/fleet.transport.js';
 
 const configuration = await exitOnConfigError(OrchestratorConfigModule.forRoot());
 const { config } = configuration;
-// Until the whole heap is collected it may grow to twice what was left of it: as in workers, it is else collected once a
-// second, for a sixth of the CPU. With SQLite in the same process there is no room for that within 250 MB.
-if (config.databaseUrl !== '') setFlagsFromString('--heap-growing-percent=100');
+/**
+ * By how much the heap may grow, of what was left of it the last time, until all of it is collected. As in workers, it is else
+ * collected once a second under load, for a sixth of the CPU. With SQLite in the same process there is no room for that
+ * within 250 MB.
+ */
+const HEAP_GROWTH_PERCENT = { postgres: 100, sqlite: 40 };
+const HEAP_GROWTH_FLAG = '--heap-growing-percent';
+if (!process.execArgv.some((flag) => flag.startsWith(HEAP_GROWTH_FLAG))) {
+  const store = config.databaseUrl === '' ? 'sqlite' : 'postgres';
+  setFlagsFromString(`${HEAP_GROWTH_FLAG}=${HEAP_GROWTH_PERCENT[store]}`);
+}
 const logger = createLogger({
   service: 'orchestrator',
   instance: config.instanceId,
