@@ -15,13 +15,14 @@ import { FleetTransport } from './worker/fleet.transport.js';
 const configuration = await exitOnConfigError(OrchestratorConfigModule.forRoot());
 const { config } = configuration;
 /**
- * By how much the heap may grow, of what was left of it the last time, until all of it is collected. As in workers, it is else
- * collected once a second under load, for a sixth of the CPU. With SQLite in the same process there is no room for that
- * within 250 MB.
+ * By how much the heap may grow, of what was left of it the last time, until all of it is collected. With PostgreSQL by more
+ * than V8 takes by itself (60, with this heap), or it is collected once a second under load, for a sixth of the CPU; beside
+ * SQLite by less, to stay within 250 MB.
  */
 const HEAP_GROWTH_PERCENT = { postgres: 100, sqlite: 40 };
 const HEAP_GROWTH_FLAG = '--heap-growing-percent';
-if (!process.execArgv.some((flag) => flag.startsWith(HEAP_GROWTH_FLAG))) {
+// One that was given by hand stands; V8 takes underscores as well.
+if (!process.execArgv.some((flag) => flag.replaceAll('_', '-').startsWith(HEAP_GROWTH_FLAG))) {
   const store = config.databaseUrl === '' ? 'sqlite' : 'postgres';
   setFlagsFromString(`${HEAP_GROWTH_FLAG}=${HEAP_GROWTH_PERCENT[store]}`);
 }

@@ -33,6 +33,7 @@ interface Accepted {
 type Place = HeldTask | 'line' | 'broker';
 
 const RETRY_AFTER_S = 5;
+/** The count is that old at most, and corrected by what was accepted since. */
 const BACKLOG_AGE_MS = 1_000;
 
 /**
@@ -109,7 +110,7 @@ export class Intake {
   async submit(executions: readonly NewExecution[]): Promise<(Acceptance | Error)[]> {
     const answers = await this.admission.submit(executions);
     const ways = waysOf(answers);
-    if (ways.size > 0) {
+    if (ways !== null) {
       await Promise.all(ways);
     }
     return answers.map(acceptanceOf);
@@ -218,7 +219,6 @@ export class Intake {
     }
   }
 
-  /** The count is a second old at most, and corrected by what was accepted since. */
   private async readBacklog(): Promise<void> {
     this.backlog.readAtMs = performance.now();
     try {
@@ -230,7 +230,8 @@ export class Intake {
   }
 }
 
-function waysOf(answers: readonly (Accepted | Error)[]): ReadonlySet<Promise<void>> {
+/** What the answers wait for; null = nothing. */
+function waysOf(answers: readonly (Accepted | Error)[]): Set<Promise<void>> | null {
   let ways: Set<Promise<void>> | null = null;
   for (const answer of answers) {
     if (!(answer instanceof Error) && answer.onItsWay !== null) {
@@ -238,10 +239,8 @@ function waysOf(answers: readonly (Accepted | Error)[]): ReadonlySet<Promise<voi
       ways.add(answer.onItsWay);
     }
   }
-  return ways ?? NO_WAYS;
+  return ways;
 }
-
-const NO_WAYS: ReadonlySet<Promise<void>> = new Set();
 
 function acceptanceOf(answer: Accepted | Error): Acceptance | Error {
   return answer instanceof Error ? answer : answer.acceptance;

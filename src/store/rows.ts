@@ -137,7 +137,7 @@ export interface Keyed {
  */
 export function inOrder<T extends Keyed>(items: readonly T[], isOrderWanted: boolean): readonly T[] {
   if (isOrderWanted ? isAscending(items) : areDistinct(items)) return items;
-  if (areDistinct(items)) return items.toSorted(byId);
+  if (isOrderWanted && areDistinct(items)) return items.toSorted(byId);
   const byKey = new Map<string, T>();
   for (const item of items) {
     const key = `${item.executionId} ${item.attempt ?? ''} ${item.workerId ?? ''}`;

@@ -19,8 +19,8 @@ export interface HistogramOptions {
 export const BETWEEN_VALUES = '\n';
 
 /**
- * A histogram for what is observed thousands of times a second. prom-client's own makes a text of the labels for each
- * value, to look its series up by: 1 µs and 300 bytes. What a scrape reads is the same.
+ * A histogram for what is observed thousands of times a second. prom-client's own wants an object of the labels for each
+ * value and makes a text of it in several steps, to look its series up by: 1 µs and 300 bytes. What a scrape reads is the same.
  */
 export class DurationHistogram {
   readonly name: string;
