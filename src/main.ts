@@ -19,7 +19,7 @@ const { config } = configuration;
  * than V8 takes by itself (60, with this heap), or it is collected once a second under load, for a sixth of the CPU; beside
  * SQLite by less, to stay within 250 MB.
  */
-const HEAP_GROWTH_PERCENT = { postgres: 100, sqlite: 40 };
+const HEAP_GROWTH_PERCENT = { postgres: 80, sqlite: 40 };
 const HEAP_GROWTH_FLAG = '--heap-growing-percent';
 // One that was given by hand stands; V8 takes underscores as well.
 if (!process.execArgv.some((flag) => flag.replaceAll('_', '-').startsWith(HEAP_GROWTH_FLAG))) {
