@@ -44,7 +44,7 @@ export const Open = (): MethodDecorator => SetMetadata(NEEDS, 'nothing');
 export class AccessGuard implements CanActivate {
   private readonly logger = new Logger('Access');
   private readonly clients = new WeakMap<object, Promise<Client>>();
-  /** By the handler of a route: to ask Nest's metadata for each request takes as long as all the rest here. */
+  /** By the handler of a route: Nest's metadata need not be asked for each request. */
   private readonly needs = new Map<object, Need>();
 
   constructor(
