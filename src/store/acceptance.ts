@@ -3,7 +3,7 @@ import type { Acceptance, NewExecution } from './execution-store.js';
 import { type Row, rowShape } from './batch-rows.js';
 import { BatchStatement } from './batch-statement.js';
 import { areDistinct, labelKey, priorityRank, storableJson, toJson } from './rows.js';
-import { StoreUnavailableError } from './errors.js';
+import { errorCode, StoreUnavailableError } from './errors.js';
 import type { Executor, StoreSession } from './store-session.js';
 import { type ExecutionState, TRANSITIONS } from './transitions.js';
 
@@ -47,15 +47,22 @@ const INSERT = sql`
     expires_at, case when state <> ${ACCEPTED} then now end, case when worker_id is not null then now end,
     worker_id, request_hash, required_types, backoff, labels, request
   from given cross join clock
-  where given.execution_id is not null
-  on conflict (execution_id) do nothing`;
+  where given.execution_id is not null`;
+/** Passes over what is on record. */
+const INSERT_MISSING = sql`${INSERT} on conflict (execution_id) do nothing`;
+/** Once something was on record, more of it is expected for so long: requests are repeated after an outage. */
+const REPETITIONS_MS = 60_000;
 
 /** The first write of an execution: what makes a 202 true. */
 export class ExecutionAcceptance {
-  private readonly rows: BatchStatement<NewExecution>;
+  /** Fails as a whole if one is on record. */
+  private readonly all: BatchStatement<NewExecution>;
+  private readonly missing: BatchStatement<NewExecution>;
+  private expectsRepetitionsUntilMs = -Infinity;
 
   constructor(private readonly session: StoreSession) {
-    this.rows = new BatchStatement(session, NEW_ROW, toRow, { with: [], write: INSERT });
+    this.all = new BatchStatement(session, NEW_ROW, toRow, { with: [], write: INSERT });
+    this.missing = new BatchStatement(session, NEW_ROW, toRow, { with: [], write: INSERT_MISSING });
   }
 
   async accept(items: NewExecution[]): Promise<Acceptance[]> {
@@ -80,14 +87,36 @@ export class ExecutionAcceptance {
   }
 
   /**
-   * Labels need a second statement, so only a batch that has any pays for a transaction.
+   * Nearly always all are new. Where it costs the database as much as a tenth of the write to look for each first, it does so
+   * only if one was not, and for a while after that.
    * @returns the ids that are new; null = all
    */
-  private insert(items: NewExecution[]): Promise<Set<string> | null> {
+  private async insert(items: NewExecution[]): Promise<Set<string> | null> {
+    const { repetitionCode } = this.session.dialect;
+    if (repetitionCode !== null && performance.now() >= this.expectsRepetitionsUntilMs) {
+      try {
+        return await this.write(items, async (trx) => {
+          await this.all.run(items, {}, trx);
+          return null;
+        });
+      } catch (error) {
+        if (errorCode(error) !== repetitionCode) throw error;
+      }
+    }
+    const created = await this.write(items, (trx) => this.missing.take(items, {}, trx));
+    if (created !== null) this.expectsRepetitionsUntilMs = performance.now() + REPETITIONS_MS;
+    return created;
+  }
+
+  /** Labels need a second statement, so only a batch that has any pays for a transaction. */
+  private write(
+    items: NewExecution[],
+    insert: (trx?: Executor) => Promise<Set<string> | null>,
+  ): Promise<Set<string> | null> {
     const labelled = items.filter(isLabelled);
-    if (labelled.length === 0) return this.rows.take(items);
+    if (labelled.length === 0) return insert();
     return this.session.transaction(async (trx) => {
-      const created = await this.rows.take(items, {}, trx);
+      const created = await insert(trx);
       await this.insertLabels(
         trx,
         labelled.filter(({ executionId }) => created?.has(executionId) ?? true),

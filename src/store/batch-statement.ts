@@ -39,9 +39,10 @@ export class BatchStatement<Item extends Keyed> {
   ) {}
 
   /** For one who need not know what it took. */
-  async run(items: readonly Item[], values: Values = {}): Promise<void> {
+  async run(items: readonly Item[], values: Values = {}, trx?: Executor): Promise<void> {
     if (items.length === 0) return;
-    await this.session.run((db) => db.executeQuery(this.query(db, 'run', items, values)));
+    const runIn = (db: Executor): Promise<unknown> => db.executeQuery(this.query(db, 'run', items, values));
+    await (trx === undefined ? this.session.run(runIn) : runIn(trx));
   }
 
   /** @returns the ids of those it took; null = of all */

@@ -36,6 +36,11 @@ export interface StoreDialect {
    * the rows beforehand would cost each batch a fifth of its time.
    */
   readonly isShared: boolean;
+  /**
+   * The code of the error when a row that is inserted is there already, where it pays to insert without looking first; null =
+   * looking costs next to nothing.
+   */
+  readonly repetitionCode: string | null;
   /** Keeps a row that was read from being changed before this transaction ends. */
   readonly forShare: RawBuilder<unknown>;
   readonly forUpdate: RawBuilder<unknown>;
@@ -57,6 +62,7 @@ export const postgres: StoreDialect = {
   texts: (values) => sql`select json_array_elements_text(${textsOf(values)}::json)`,
   jsonString: (column) => sql<string>`to_json(${column})::text`,
   isShared: true,
+  repetitionCode: '23505',
   forShare: sql`for share`,
   forUpdate: sql`for update`,
   forUpdateSkipLocked: sql`for update skip locked`,
@@ -74,6 +80,7 @@ export const sqlite: StoreDialect = {
   texts: (values) => sql`select value from json_each(${textsOf(values)})`,
   jsonString: (column) => sql<string>`json_quote(${column})`,
   isShared: false,
+  repetitionCode: null,
   forShare: nothing,
   forUpdate: nothing,
   forUpdateSkipLocked: nothing,

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { sql } from 'kysely';
 import { Client } from 'pg';
-import type { ExecutionStore } from '../../src/store/execution-store.js';
+import type { ExecutionStore, NewExecution } from '../../src/store/execution-store.js';
 import { postgresStore } from '../../src/store/kysely-execution-store.js';
 import { postgresBackend } from '../../src/store/postgres-backend.js';
 import {
@@ -57,6 +57,20 @@ describe('a connection to PostgreSQL', () => {
 const READS_OF_EXECUTIONS = `
   select n_tup_ins as written, seq_tup_read as scanned from pg_stat_user_tables where relname = 'executions'`;
 
+/** A sequence keeps its count when the insert is rolled back. */
+const COUNT_INSERTS = `
+  create sequence inserts;
+  create function count_insert() returns trigger language plpgsql as
+    $$ begin perform nextval('inserts'); return null; end $$;
+  create trigger count_insert before insert on executions for each statement execute function count_insert()`;
+
+async function insertsOf(database: TestDatabase): Promise<number> {
+  const [row] = await database.query(
+    'select case when is_called then last_value else 0 end::int as made from inserts',
+  );
+  return (row as { made: number }).made;
+}
+
 /** What only a shared database can show: replicas beside each other, and a server that goes away. */
 describe('several stores on one PostgreSQL', () => {
   let database: TestDatabase;
@@ -86,6 +100,26 @@ describe('several stores on one PostgreSQL', () => {
     const answers = await Promise.all(stores.map((store) => store.accept(shuffled(items))));
     expect(answers.flat().filter(({ kind }) => kind === 'created')).toHaveLength(200);
     expect((await stores[0]!.list({ labels: { a: 'b' } }, 500)).items).toHaveLength(200);
+  });
+
+  it('insert without looking for the same executions first, until one was there', async () => {
+    await database.query(COUNT_INSERTS);
+    const accept = async (items: NewExecution[], store = stores[0]!) => {
+      const before = await insertsOf(database);
+      const kinds = (await store.accept(items)).map(({ kind }) => kind);
+      return { kinds, inserts: (await insertsOf(database)) - before };
+    };
+    const [known, labelled] = [newExecution(), newExecution({ labels: { a: 'b' } })];
+    expect(await accept([known, labelled])).toEqual({ kinds: ['created', 'created'], inserts: 1 });
+
+    const again = [known, newExecution(), newExecution({ labels: { a: 'b' } }), labelled];
+    const kinds = ['existing', 'created', 'created', 'existing'];
+    // The whole batch fails, and is inserted anew without what is there.
+    expect(await accept(again)).toEqual({ kinds, inserts: 2 });
+    expect((await stores[0]!.list({ labels: { a: 'b' } }, 10)).items).toHaveLength(2);
+    expect(await accept([known, newExecution()])).toEqual({ kinds: ['existing', 'created'], inserts: 1 });
+    // Another replica has not met a repetition yet.
+    expect(await accept([known], stores[1])).toEqual({ kinds: ['existing'], inserts: 2 });
   });
 
   it('record each end once while they start and end the same executions', async () => {
