@@ -15,7 +15,10 @@ describe('the data between nodes', () => {
       { inputs: { x: 1 } },
     );
     expect(outcome).toMatchObject({ kind: 'completed', result: { join: { b: 20, c: 200 } } });
-    expect(outcome.timeline.map(({ nodeId }) => nodeId)).toEqual(['a', 'b', 'c', 'join']);
+    const [first, ...others] = outcome.timeline.map(({ nodeId }) => nodeId);
+    expect([first, others.at(-1)]).toEqual(['a', 'join']);
+    // Either may end first: an evaluation that has had the thread for a while lets others on.
+    expect(others.slice(0, -1).toSorted()).toEqual(['b', 'c']);
     expect(outcome.timeline[0]).toEqual({
       nodeId: 'a',
       type: 'data-transform',
