@@ -17,7 +17,7 @@ export interface AdmissionOptions<Place, Answer> {
    */
   isWorthWaiting: (requiredTypes: string, priority: Priority, waiting: number) => boolean;
   /** Calls `write` when its time has come, and answers what that does. `waiting`: how many there are to write. Default: at once. */
-  pass?: (waiting: number, write: () => Promise<boolean>) => Promise<boolean>;
+  pass?: (waiting: () => number, write: () => Promise<boolean>) => Promise<boolean>;
   /** A write that has so many executions takes no more. Default 500. */
   enough?: number;
   /** Monotonic, ms. */
@@ -68,6 +68,7 @@ export class Admission<Place, Answer> {
   private woken = false;
   private planned = false;
   private lookTimer: NodeJS.Timeout | null = null;
+  private readonly countWaiting = (): number => this.lines.size;
   private readonly enough: number;
   private readonly now: () => number;
 
@@ -115,7 +116,7 @@ export class Admission<Place, Answer> {
     const { pass = atOnce } = this.options;
     this.writing = true;
     try {
-      while (await pass(this.lines.size, () => this.writeNext())) {
+      while (await pass(this.countWaiting, () => this.writeNext())) {
         // Until there is nothing that can be written now.
       }
     } finally {
@@ -247,7 +248,7 @@ export class Admission<Place, Answer> {
   }
 }
 
-function atOnce(_waiting: number, write: () => Promise<boolean>): Promise<boolean> {
+function atOnce(_waiting: () => number, write: () => Promise<boolean>): Promise<boolean> {
   return write();
 }
 

@@ -6,7 +6,7 @@ interface Group<Item, Result> {
 }
 
 /** Calls `fly` when a flight may leave, now or later, and resolves when it is back. @param waiting how many items wait for it */
-export type Depart = (waiting: number, fly: () => Promise<void>) => Promise<void>;
+export type Depart = (waiting: () => number, fly: () => Promise<void>) => Promise<void>;
 
 export interface FlightOptions {
   enough?: number;
@@ -25,6 +25,7 @@ export class SingleFlight<Item, Result> {
   private waitingItems = 0;
   private inFlight = false;
   private idleWaiters: (() => void)[] = [];
+  private readonly countWaiting = (): number => this.waitingItems;
   private readonly enough: number;
   private readonly depart: Depart;
 
@@ -74,7 +75,7 @@ export class SingleFlight<Item, Result> {
 
   private async run(): Promise<void> {
     while (this.waiting.length > 0) {
-      await this.depart(this.waitingItems, () => this.flyNext());
+      await this.depart(this.countWaiting, () => this.flyNext());
     }
     this.inFlight = false;
     this.idleWaiters.splice(0).forEach((resolve) => resolve());

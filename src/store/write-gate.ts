@@ -1,9 +1,12 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 
 /** A batch of so many rows is written for little more than its rows cost: it need not wait for company. */
 const LARGE_BATCH = 128;
 /** A write that takes longer hangs, on a lock or a dead connection, and nobody waits for it any more. */
 const LONGEST_WAIT_MS = 250;
+/** A batch that grows with every turn of the event loop is written after so long. */
+const GATHERING_MS = 3;
 
 /** Writes that began together, and those that will begin together when these are back. */
 interface Round {
@@ -18,6 +21,9 @@ interface Round {
  * waits until all of these are back, and grows meanwhile; what waits then begins together. Each round trip to the database,
  * with its commit and the disk's sync, is so shared by more rows, and so is each message that follows from it. Two kinds
  * take turns under load, one growing while the other is written. A lone batch waits for nobody, and none for long.
+ *
+ * What is arriving at the moment is taken along. Clients that were answered together ask again together, over a few turns
+ * of the event loop: the first of them, written alone, would have all others wait for it.
  */
 @Injectable()
 export class WriteGate {
@@ -27,12 +33,13 @@ export class WriteGate {
    * @param waiting how many rows there are to write so far
    * @param write takes its batch when it is called, not before
    */
-  readonly pass = async <T>(waiting: number, write: () => Promise<T>): Promise<T> => {
-    if (waiting >= LARGE_BATCH) {
+  readonly pass = async <T>(waiting: () => number, write: () => Promise<T>): Promise<T> => {
+    if (waiting() >= LARGE_BATCH) {
       return write();
     }
     const round = await this.enter();
     try {
+      await gathered(waiting);
       return await write();
     } finally {
       round.left--;
@@ -61,5 +68,15 @@ export class WriteGate {
     const begun: Round = { left: next.length, next: [], timer: null };
     this.round = next.length > 0 ? begun : null;
     next.forEach((go) => go(begun));
+  }
+}
+
+/** Resolves when a turn of the event loop has brought nothing more. */
+async function gathered(waiting: () => number): Promise<void> {
+  const untilMs = performance.now() + GATHERING_MS;
+  let seen = 0;
+  while (waiting() > seen && seen < LARGE_BATCH && performance.now() < untilMs) {
+    seen = waiting();
+    await nextTurn();
   }
 }

@@ -27,8 +27,10 @@ function execution(fields: Partial<NewExecution> = {}): NewExecution {
   };
 }
 
-/** Lets everything that is ready in this turn of the event loop run. */
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Lets everything run that waits for nothing but turns of the event loop. */
+async function settled(): Promise<void> {
+  for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve));
+}
 
 /** An intake on a leader with so many free slots, where it is always worth to wait for one. */
 function setUp({ slots = 0, leads = true } = {}) {
@@ -84,12 +86,12 @@ describe('intake', () => {
     async (event) => {
       const { intake, dispatcher, workers, written, free } = setUp();
       const answered = intake.submit([execution()]);
-      await turn();
+      await settled();
       expect(written).toEqual([]);
       expect(intake.waitingKinds()).toEqual([{ requiredTypes: 'log', count: 1 }]);
       free(() => (event === 'spare' ? dispatcher : workers).emit(event));
       // At once, and not only when Admission looks by itself.
-      await turn();
+      await settled();
       expect(written).toMatchObject([{ workerId: 'w' }]);
       expect(await answered).toEqual([{ kind: 'created' }]);
     },
@@ -118,9 +120,9 @@ describe('intake', () => {
     const soon = Date.now() + 5;
     const [expiring, other] = [execution({ expiresAt: soon }), execution({ expiresAt: soon + 60_000 })];
     const answered = intake.submit([expiring, other]);
-    await turn();
+    await settled();
     while (Date.now() < soon) {
-      await turn();
+      await settled();
     }
     free(() => workers.emit('capacity'));
     await answered;
@@ -137,13 +139,11 @@ describe('intake', () => {
     const [single, waiting] = [execution({ maxAttempts: 1 }), execution()];
     let isAnswered = false;
     const answered = intake.submit([single, waiting]).then(() => (isAnswered = true));
-    await turn();
-    await turn();
+    await settled();
     // The other is not written yet.
     expect(published).toEqual([single.executionId]);
     free(() => workers.emit('capacity'));
-    await turn();
-    await turn();
+    await settled();
     expect(isAnswered).toBe(false);
     confirms[0]!();
     await answered;
@@ -155,8 +155,7 @@ describe('intake', () => {
     dispatcher.takeInLine = () => false;
     const single = execution({ maxAttempts: 1 });
     const answered = intake.submit([single]);
-    await turn();
-    await turn();
+    await settled();
     expect(published).toEqual([single.executionId]);
     confirms[0]!();
     await answered;

@@ -6,22 +6,74 @@ function writes(gate: WriteGate) {
   const begun: string[] = [];
   const lands = new Map<string, () => void>();
   const write = (name: string, rows = 1): Promise<void> =>
-    gate.pass(rows, () => {
-      begun.push(name);
-      return new Promise((resolve) => lands.set(name, resolve));
-    });
+    gate.pass(
+      () => rows,
+      () => {
+        begun.push(name);
+        return new Promise((resolve) => lands.set(name, resolve));
+      },
+    );
   return { begun, write, land: (name: string) => lands.get(name)!() };
 }
 
-/** Lets everything that is ready in this turn of the event loop run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Lets everything begin that waits for nothing but turns of the event loop. */
+async function settled(): Promise<void> {
+  for (let turns = 0; turns < 5; turns++) await turn();
+}
 
 describe('the gate before writes', () => {
   it('lets a lone write pass at once', async () => {
     const { begun, write } = writes(new WriteGate());
     void write('ends');
-    await turn();
+    await settled();
     expect(begun).toEqual(['ends']);
+  });
+
+  it('takes along what arrives while it gathers, and is written when a turn brings nothing more', async () => {
+    const gate = new WriteGate();
+    let waiting = 1;
+    const taken: number[] = [];
+    const written = gate.pass(
+      () => waiting,
+      async () => void taken.push(waiting),
+    );
+    for (const arrived of [6, 30, 64]) {
+      setImmediate(() => (waiting = arrived));
+      await turn();
+      expect(taken).toEqual([]);
+    }
+    await settled();
+    expect(taken).toEqual([64]);
+    await written;
+  });
+
+  it('gathers no longer when the batch is large', async () => {
+    const gate = new WriteGate();
+    let waiting = 0;
+    const taken: number[] = [];
+    const written = gate.pass(
+      () => (waiting += 10),
+      async () => void taken.push(waiting),
+    );
+    await written;
+    expect(taken[0]).toBeGreaterThanOrEqual(128);
+    expect(taken[0]).toBeLessThan(200);
+  });
+
+  it('gathers for a few milliseconds at most, however little each turn brings', async () => {
+    const gate = new WriteGate();
+    let waiting = 1;
+    const written = gate.pass(
+      () => waiting,
+      async () => waiting,
+    );
+    for (; waiting < 100; waiting++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1); // what arrived takes a millisecond to be read
+      await turn();
+    }
+    expect(await written).toBeLessThan(20);
   });
 
   it('lets those that came during a write begin together when it is back', async () => {
@@ -29,25 +81,25 @@ describe('the gate before writes', () => {
     void write('first');
     void write('ends');
     void write('rows');
-    await turn();
+    await settled();
     expect(begun).toEqual(['first']);
     land('first');
-    await turn();
+    await settled();
     expect(begun).toEqual(['first', 'ends', 'rows']);
   });
 
   it('waits for the last of those that began together', async () => {
     const { begun, write, land } = writes(new WriteGate());
     ['first', 'ends', 'rows'].forEach((name) => void write(name));
-    await turn();
+    await settled();
     land('first');
-    await turn();
+    await settled();
     void write('late');
     land('rows');
-    await turn();
+    await settled();
     expect(begun).not.toContain('late');
     land('ends');
-    await turn();
+    await settled();
     expect(begun).toContain('late');
   });
 
@@ -56,32 +108,42 @@ describe('the gate before writes', () => {
     void write('first');
     void write('large', 128);
     void write('small');
-    await turn();
+    await settled();
     expect(begun.toSorted()).toEqual(['first', 'large']);
   });
 
   it('lets the next begin after one that failed', async () => {
     const gate = new WriteGate();
-    await expect(gate.pass(1, () => Promise.reject(new Error('disk full')))).rejects.toThrow('disk full');
-    await expect(gate.pass(1, () => Promise.resolve('written'))).resolves.toBe('written');
+    await expect(
+      gate.pass(
+        () => 1,
+        () => Promise.reject(new Error('disk full')),
+      ),
+    ).rejects.toThrow('disk full');
+    await expect(
+      gate.pass(
+        () => 1,
+        () => Promise.resolve('written'),
+      ),
+    ).resolves.toBe('written');
   });
 
   it('has nobody wait for long for a write that hangs, and knows it when that is back', async () => {
     const { begun, write, land } = writes(new WriteGate());
     void write('hanging');
-    await turn();
+    await settled();
     const later = new Promise<void>((resolve) => void write('rows').then(resolve));
-    await turn();
+    await settled();
     expect(begun).toEqual(['hanging']);
     while (begun.length < 2) await turn();
     expect(begun).toEqual(['hanging', 'rows']);
     void write('next');
     land('hanging');
-    await turn();
+    await settled();
     expect(begun).toEqual(['hanging', 'rows']);
     land('rows');
     await later;
-    await turn();
+    await settled();
     expect(begun).toEqual(['hanging', 'rows', 'next']);
   });
 });
