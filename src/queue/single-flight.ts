@@ -5,7 +5,7 @@ interface Group<Item, Result> {
   reject: (error: unknown) => void;
 }
 
-/** Calls `fly` when a flight may leave, now or later, and resolves when it is back. @param waiting how many items wait for it */
+/** Calls `fly` when a flight may leave, now or later, and resolves when it is back. @param waiting counts the items that wait for it */
 export type Depart = (waiting: () => number, fly: () => Promise<void>) => Promise<void>;
 
 export interface FlightOptions {
@@ -17,8 +17,8 @@ const atOnce: Depart = (_waiting, fly) => fly();
 
 /**
  * Batches what arrives while one round trip is under way: an item goes out in this turn when nothing is in flight, else
- * with everything else that gathered, the moment the flight returns. No timer, so one item at idle pays no delay and
- * load makes large batches by itself.
+ * with everything else that gathered, the moment the flight returns (or when `depart` lets it go). No timer, so one item at
+ * idle pays no delay and load makes large batches by itself.
  */
 export class SingleFlight<Item, Result> {
   private waiting: Group<Item, Result>[] = [];

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Intake } from '../../../src/orchestrator/intake.js';
 import type { Acceptance, NewExecution } from '../../../src/store/execution-store.js';
 import { WriteGate } from '../../../src/store/write-gate.js';
@@ -37,6 +37,7 @@ function setUp({ slots = 0, leads = true } = {}) {
   const pool = { slots, ledger: new Ledger() };
   const written: Pick<NewExecution, 'executionId' | 'workerId' | 'isInLine'>[] = [];
   const published: string[] = [];
+  const writes: number[] = [];
   const confirms: (() => void)[] = [];
   const dispatcher = Object.assign(new EventEmitter(), {
     reserve: ({ executionId }: { executionId: string }) =>
@@ -55,6 +56,7 @@ function setUp({ slots = 0, leads = true } = {}) {
   };
   const store = {
     accept: (items: NewExecution[]): Promise<Acceptance[]> => {
+      writes.push(items.length);
       written.push(
         ...items.map(({ executionId, workerId, isInLine }) => ({ executionId, workerId, isInLine })),
       );
@@ -77,10 +79,25 @@ function setUp({ slots = 0, leads = true } = {}) {
     pool.slots = 1;
     event();
   };
-  return { intake, pool, dispatcher, workers, written, published, confirms, free };
+  return { intake, pool, dispatcher, workers, written, writes, published, confirms, free };
 }
 
 describe('intake', () => {
+  afterEach(() => void jest.restoreAllMocks());
+
+  it('writes requests together that arrive one after the other, as long as each turn brings one', async () => {
+    // However slow the machine is, no time passes for the gate.
+    jest.spyOn(performance, 'now').mockReturnValue(0);
+    const { intake, writes } = setUp({ slots: 3 });
+    const answered: Promise<unknown>[] = [];
+    for (let requests = 0; requests < 3; requests++) {
+      answered.push(intake.submit([execution()]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(answered);
+    expect(writes).toEqual([3]);
+  });
+
   it.each(['capacity', 'spare'] as const)(
     'has what waits look for a slot when it hears of `%s`',
     async (event) => {

@@ -42,6 +42,30 @@ describe('single-flight batching', () => {
     expect(flights.map(({ items }) => items)).toEqual([[1, 2], [3]]);
   });
 
+  it('leaves when it is let go, which can ask how many wait for it', async () => {
+    const { flights, fly } = controlled<number>();
+    let count = (): number => 0;
+    let letGo = (): void => undefined;
+    const batches = new SingleFlight(fly, {
+      depart: async (waiting, leave) => {
+        count = waiting;
+        await new Promise<void>((resolve) => (letGo = resolve));
+        await leave();
+      },
+    });
+    const all = [batches.add(1)];
+    await turn();
+    expect(count()).toBe(1);
+    all.push(batches.add(2), batches.add(3));
+    expect(count()).toBe(3);
+    expect(flights).toEqual([]);
+    letGo();
+    await turn();
+    flights[0]!.land();
+    expect(await Promise.all(all)).toEqual([1, 2, 3]);
+    expect(count()).toBe(0);
+  });
+
   it('leaves at the end of the turn, with what came after its first item', async () => {
     const { flights, fly } = controlled<number>();
     const batches = new SingleFlight(fly);
