@@ -16,7 +16,10 @@ export interface AdmissionOptions<Place, Answer> {
    * that has just found none. `waiting`: how many wait here, of all classes.
    */
   isWorthWaiting: (requiredTypes: string, priority: Priority, waiting: number) => boolean;
-  /** Calls `write` when its time has come, and answers what that does. `waiting` counts all that wait here, also for slots. Default: at once. */
+  /**
+   * Calls `write` when its time has come, and answers what that does. Default: at once. `waiting` counts all that wait here,
+   * also for slots.
+   */
   pass?: (waiting: () => number, write: () => Promise<boolean>) => Promise<boolean>;
   /** A write that has so many executions takes no more. Default 500. */
   enough?: number;

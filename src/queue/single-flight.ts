@@ -5,7 +5,10 @@ interface Group<Item, Result> {
   reject: (error: unknown) => void;
 }
 
-/** Calls `fly` when a flight may leave, now or later, and resolves when it is back. @param waiting counts the items that wait for it */
+/**
+ * Calls `fly` when a flight may leave, now or later, and resolves when it is back.
+ * @param waiting counts the items that wait for it
+ */
 export type Depart = (waiting: () => number, fly: () => Promise<void>) => Promise<void>;
 
 export interface FlightOptions {
