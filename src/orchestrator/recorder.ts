@@ -15,6 +15,7 @@ import {
 import { type TerminalState } from '../store/transitions.js';
 import { WriteGate } from '../store/write-gate.js';
 import { WorkerManagementService } from '../worker/worker-management.service.js';
+import { shareOfEach } from '../worker/worker-record.js';
 import { Metrics } from './api/metrics.js';
 import { afterFailure, namingWorker, tooLarge } from './attempt-end.js';
 import { Completions } from './completions.js';
@@ -73,12 +74,14 @@ export class Recorder {
   record(reports: readonly TaskReport[], workerId: string): Promise<unknown> {
     const completed: FinishedAttempt[] = [];
     const others: (() => Promise<void>)[] = [];
+    // One that failed says nothing of how long tasks take: it may have waited for something until its time was over.
+    const shareMs = shareOfEach(reports.filter(({ kind }) => kind !== 'failed'));
     let isAnyFree = false;
     for (const report of reports) {
       const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
       // One that had to be alone is over by the record, too, before its worker gets the next.
       const isAlone = this.workers.pool.ledger.soloOf(workerId) === task.executionId;
-      this.learn(workerId, report);
+      this.learn(workerId, report, shareMs);
       if (report.kind !== 'started' && !isAlone) {
         isAnyFree = this.release(task) || isAnyFree;
       }
@@ -212,12 +215,12 @@ export class Recorder {
     return this.workers.pool.release(executionId, attempt, workerId) !== null;
   }
 
-  /** What decides whether the worker is given tasks ahead. */
-  private learn(workerId: string, { kind, durationMs }: TaskReport): void {
+  /** What decides whether the worker is given tasks ahead, and how many together. */
+  private learn(workerId: string, { kind, durationMs }: TaskReport, shareMs: number): void {
     if (kind === 'handed_back') {
       this.workers.pool.wasLate(workerId);
     } else if (durationMs !== undefined) {
-      this.workers.pool.ran(workerId, kind === 'failed' ? null : durationMs);
+      this.workers.pool.ran(workerId, kind === 'failed' ? null : durationMs, shareMs);
     }
   }
 

@@ -101,6 +101,7 @@ export class WorkerPool {
             busyMs: 0,
             late: false,
             meanRunMs: UNKNOWN_RUN_MS,
+            meanShareMs: UNKNOWN_RUN_MS,
             ends: new EndRate(),
             lastEndAtMs: -Infinity,
             lastPick: 0,
@@ -290,14 +291,14 @@ export class WorkerPool {
     return task;
   }
 
-  /** A task of this worker ended. @param durationMs null = it failed */
-  ran(workerId: string, durationMs: number | null): void {
+  /** A task of this worker ended. @param durationMs null = it failed. @param shareMs of the worker's time; default: it ran alone */
+  ran(workerId: string, durationMs: number | null, shareMs = durationMs ?? 0): void {
     const worker = this.workers.get(workerId);
     if (!worker) {
       return;
     }
     const wasLate = worker.late;
-    learnRun(worker, durationMs, this.options.now());
+    learnRun(worker, durationMs, shareMs, this.options.now());
     if (wasLate) {
       this.refresh(worker);
     }
@@ -312,6 +313,7 @@ export class WorkerPool {
     if (worker) {
       worker.late = true;
       worker.meanRunMs = UNKNOWN_RUN_MS;
+      worker.meanShareMs = UNKNOWN_RUN_MS;
       this.refresh(worker);
     }
   }

@@ -46,6 +46,8 @@ export interface WorkerRecord {
   late: boolean;
   /** How long its latest tasks ran: what tells whether it is given tasks ahead. */
   meanRunMs: number;
+  /** How much of its time each of them took, as those that run side by side share it: what tells how many it is given together. */
+  meanShareMs: number;
   /** Of its tasks. */
   ends: EndRate;
   /** When the last of them was heard of, by our monotonic clock; -Infinity = none yet. */
@@ -87,15 +89,37 @@ const RUN_WEIGHT = 1 / 32;
 
 /**
  * Notes that a task ended, and how long it ran. @param durationMs null = it failed: that says how fast the worker fails, and
- * one that fails at once would get the most
+ * one that fails at once would get the most. @param shareMs of the worker's time
  */
-export function learnRun(worker: WorkerRecord, durationMs: number | null, nowMs: number): void {
+export function learnRun(
+  worker: WorkerRecord,
+  durationMs: number | null,
+  shareMs: number,
+  nowMs: number,
+): void {
   worker.late = false;
   worker.ends.count(nowMs);
   worker.lastEndAtMs = nowMs;
   if (durationMs !== null) {
     worker.meanRunMs += (durationMs - worker.meanRunMs) * RUN_WEIGHT;
+    worker.meanShareMs += (shareMs - worker.meanShareMs) * RUN_WEIGHT;
   }
+}
+
+/**
+ * What each of the tasks that ended together took of their worker's time, ms. As they ran side by side, all of them were over
+ * when the longest was: each one's own duration counts the others' work, too.
+ */
+export function shareOfEach(ends: readonly { durationMs?: number }[]): number {
+  let longestMs = 0;
+  let count = 0;
+  for (const { durationMs } of ends) {
+    if (durationMs !== undefined) {
+      longestMs = Math.max(longestMs, durationMs);
+      count++;
+    }
+  }
+  return longestMs / Math.max(1, count);
 }
 
 export function freeSlots(worker: WorkerRecord): number {

@@ -18,8 +18,8 @@ const IN_RUN = -1;
  * Tasks that are over in moments go by the run: what comes within `MOMENT_MS` goes to one worker, as many as take it
  * `RUN_MS` by its moving average; then the shares are compared again. What is decided together for one worker travels in
  * one message, there and back, and a message costs all who handle it more than such tasks do. Unless they take longer than
- * the ones before them, nobody waits for longer than that by it, and tasks of which no two fit into it are given out one by
- * one. So is everything to a worker of which no end came lately: it may be stuck with what it has.
+ * the ones before them, nobody waits for longer than that by it. Tasks that last more than half of it are given out one by
+ * one, whatever they take of the worker, and so is everything to a worker of which no end came lately: it may be stuck.
  */
 export class LeastBusy implements Strategy {
   /** @param now monotonic, ms */
@@ -79,10 +79,10 @@ export class LeastBusy implements Strategy {
   }
 
   /** Null = it gets one task, and then the shares are compared again. */
-  private runFrom({ lastEndAtMs, meanRunMs }: WorkerRecord): Run | null {
+  private runFrom({ lastEndAtMs, meanRunMs, meanShareMs }: WorkerRecord): Run | null {
     const now = this.now();
     const isFlowing = now - lastEndAtMs <= FLOWING_MS;
-    const most = isFlowing ? Math.floor(RUN_MS / meanRunMs) : 1;
+    const most = isFlowing && meanRunMs <= RUN_MS / 2 ? Math.floor(RUN_MS / meanShareMs) : 1;
     return most > 1 ? { given: 1, most, untilMs: now + MOMENT_MS } : null;
   }
 

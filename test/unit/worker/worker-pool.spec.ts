@@ -393,13 +393,15 @@ describe('least_busy', () => {
   describe('with tasks that are over in moments', () => {
     /** The pool's own stands at 0. */
     const clock = { nowMs: 0 };
-    const shortPool = (runMs: number, slots = 20): WorkerPool => {
+    const shortPool = (runMs: number, slots = 20, shareMs = runMs): WorkerPool => {
       const pool = poolOf(
         new LeastBusy(seededRandom(1), () => clock.nowMs),
         { workerId: 'a', slots, takesAhead: 5 },
         { workerId: 'b', slots, takesAhead: 5 },
       );
-      for (let task = 0; task < 500; task++) ['a', 'b'].forEach((workerId) => pool.ran(workerId, runMs));
+      for (let task = 0; task < 500; task++) {
+        ['a', 'b'].forEach((workerId) => pool.ran(workerId, runMs, shareMs));
+      }
       return pool;
     };
     beforeEach(() => {
@@ -472,8 +474,28 @@ describe('least_busy', () => {
       expect(pool.get('a')!.meanRunMs).toBeCloseTo(26, 0);
     });
 
-    it('gives out tasks one by one of which no two can be done in 25 ms', () => {
-      const given = assign(shortPool(13), 20, 'log');
+    it('goes by what they take of its time, where it runs several side by side', () => {
+      const given = assign(shortPool(12, 20, 1.24), 20, 'log');
+      expect(new Set(given).size).toBe(1);
+    });
+
+    it('forgets what they take when a worker had no slot for one', () => {
+      const pool = shortPool(12, 20, 1.24);
+      pool.wasLate('a');
+      pool.wasLate('b');
+      for (let task = 0; task < 150; task++) {
+        ['a', 'b'].forEach((workerId) => pool.ran(workerId, 0, 1.24));
+      }
+      expect(pool.get('a')!.meanRunMs).toBeLessThan(12);
+      const given = assign(pool, 20, 'log');
+      expect(given.filter((workerId) => workerId === 'a')).toHaveLength(10);
+    });
+
+    it.each([
+      [13, 13],
+      [13, 0.1],
+    ])('gives out tasks of %d ms one by one, though they take %d of its time', (runMs, shareMs) => {
+      const given = assign(shortPool(runMs, 20, shareMs), 20, 'log');
       for (let index = 0; index < given.length; index += 2) expect(given[index]).not.toBe(given[index + 1]);
     });
   });
