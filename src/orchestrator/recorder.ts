@@ -74,8 +74,7 @@ export class Recorder {
   record(reports: readonly TaskReport[], workerId: string): Promise<unknown> {
     const completed: FinishedAttempt[] = [];
     const others: (() => Promise<void>)[] = [];
-    // One that failed says nothing of how long tasks take: it may have waited for something until its time was over.
-    const shareMs = shareOfEach(reports.filter(({ kind }) => kind !== 'failed'));
+    const shareMs = shareOfEach(reports.filter(tellsItsTime));
     let isAnyFree = false;
     for (const report of reports) {
       const task: HeldTaskRef = { executionId: report.executionId, attempt: report.attempt, workerId };
@@ -216,11 +215,12 @@ export class Recorder {
   }
 
   /** What decides whether the worker is given tasks ahead, and how many together. */
-  private learn(workerId: string, { kind, durationMs }: TaskReport, shareMs: number): void {
+  private learn(workerId: string, report: TaskReport, shareMs: number): void {
+    const { kind, durationMs } = report;
     if (kind === 'handed_back') {
       this.workers.pool.wasLate(workerId);
     } else if (durationMs !== undefined) {
-      this.workers.pool.ran(workerId, kind === 'failed' ? null : durationMs, shareMs);
+      this.workers.pool.ran(workerId, tellsItsTime(report) ? durationMs : null, shareMs);
     }
   }
 
@@ -328,6 +328,11 @@ function finishedAttempt(
 }
 
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled on request', retryable: false };
+
+/** One that failed or was cancelled says nothing of how long tasks take: it may have waited until its time was over. */
+function tellsItsTime({ kind }: TaskReport): boolean {
+  return kind === 'completed' || kind === 'snoozed';
+}
 
 function failedAttempt(record: ExecutionRecord, error: Failure): Parameters<typeof afterFailure>[0] {
   return {

@@ -1,4 +1,5 @@
 import type { WorkerLoad, WorkerRegistrationMessage, WorkerStatus } from '../queue/contracts/fleet.js';
+import type { TaskReport } from '../queue/contracts/reports.js';
 import type { EndRate } from './end-rate.js';
 
 /** `joining`: registered, its queue is not declared yet. `draining`: finishes what it has. `gone`: left or lost. */
@@ -88,8 +89,8 @@ export const UNKNOWN_RUN_MS = 1_000;
 const RUN_WEIGHT = 1 / 32;
 
 /**
- * Notes that a task ended, and how long it ran. @param durationMs null = it failed: that says how fast the worker fails, and
- * one that fails at once would get the most. @param shareMs of the worker's time
+ * Notes that a task ended, and how long it ran. @param durationMs null = it failed or was cancelled: that says how fast the worker
+ * fails, and one that fails at once would get the most. @param shareMs of the worker's time
  */
 export function learnRun(
   worker: WorkerRecord,
@@ -106,20 +107,33 @@ export function learnRun(
   }
 }
 
+/** What a report says of the time that its attempt took. */
+type Ran = Pick<TaskReport, 'durationMs' | 'startedAt' | 'finishedAt'>;
+
 /**
- * What each of the tasks that ended together took of their worker's time, ms. As they ran side by side, all of them were over
- * when the longest was: each one's own duration counts the others' work, too.
+ * What each of the tasks that were reported together took of their worker's time, ms; 0 = nobody says how long they ran. Each
+ * one's own duration counts the work of those that ran beside it, too. So it is the time in which all of them were done, by the
+ * worker's clock, if that goes right: no shorter than the longest, no longer than one after the other.
  */
-export function shareOfEach(ends: readonly { durationMs?: number }[]): number {
-  let longestMs = 0;
+export function shareOfEach(ends: readonly Ran[]): number {
   let count = 0;
-  for (const { durationMs } of ends) {
+  let sumMs = 0;
+  let longestMs = 0;
+  let from = '';
+  let to = '';
+  for (const { durationMs, startedAt = '', finishedAt = '' } of ends) {
     if (durationMs !== undefined) {
-      longestMs = Math.max(longestMs, durationMs);
       count++;
+      sumMs += durationMs;
+      longestMs = Math.max(longestMs, durationMs);
+      from = count === 1 || startedAt < from ? startedAt : from;
+      to = finishedAt > to ? finishedAt : to;
     }
   }
-  return longestMs / Math.max(1, count);
+  const spanMs = Date.parse(to) - Date.parse(from);
+  // NaN: one of them says no time.
+  const doneMs = Number.isNaN(spanMs) ? longestMs : Math.max(longestMs, Math.min(sumMs, spanMs));
+  return doneMs / Math.max(1, count);
 }
 
 export function freeSlots(worker: WorkerRecord): number {

@@ -38,13 +38,22 @@ function setUp() {
   return { pool, recorder };
 }
 
-const completed = (durationMs: number, executionId = 'e'): TaskReport => ({
-  executionId,
+const completed = (durationMs: number | undefined, times: Partial<TaskReport> = {}): TaskReport => ({
+  executionId: 'e',
   attempt: 1,
   kind: 'completed',
   durationMs,
   result: {},
+  ...times,
 });
+const at = (ms: number): string => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
+
+/** Both workers send this message over and over. */
+async function say(recorder: Recorder, reports: TaskReport[], times = 500): Promise<void> {
+  for (let message = 0; message < times; message++) {
+    for (const workerId of ['a', 'b']) await recorder.record(reports, workerId);
+  }
+}
 
 /** How many of `count` tasks in a row go to the same worker, before another one gets any. */
 function firstRun(pool: WorkerPool, count: number): number {
@@ -57,37 +66,68 @@ function firstRun(pool: WorkerPool, count: number): number {
   return end === -1 ? count : end;
 }
 
-describe('what the reports of a worker say of its tasks', () => {
-  it('is that those of one message took its time together: as many as fit into 25 ms go out together', async () => {
+describe('how many go to a worker together', () => {
+  it('is told by the time in which those of a message were done, if they ran side by side', async () => {
     const { pool, recorder } = setUp();
-    for (let message = 0; message < 40; message++) {
-      for (const workerId of ['a', 'b']) {
-        // One behind the other in one process: one of them waited for all the others.
-        await recorder.record(
-          Array.from({ length: 50 }, (_, index) => completed((50 - index) * 0.3)),
-          workerId,
-        );
-      }
-    }
+    // In one process: the one that was done last waited for all the others.
+    const reports = Array.from({ length: 50 }, (_, index) =>
+      completed((50 - index) * 0.3, { startedAt: at(0), finishedAt: at(15) }),
+    );
+    await say(recorder, reports, 40);
     expect(firstRun(pool, 150)).toBe(83);
   });
 
-  it('is that one which came by itself had the worker to itself', async () => {
+  it('is told by their own times, if they ran one after the other and only their reports came together', async () => {
     const { pool, recorder } = setUp();
-    for (let message = 0; message < 500; message++) {
-      for (const workerId of ['a', 'b']) await recorder.record([completed(4.9)], workerId);
-    }
-    expect(firstRun(pool, 20)).toBe(5);
+    const reports = Array.from({ length: 20 }, (_, index) =>
+      completed(4, { startedAt: at(4 * index), finishedAt: at(4 * index + 4) }),
+    );
+    await say(recorder, reports.toReversed(), 100);
+    expect(firstRun(pool, 20)).toBe(6);
   });
 
-  it('is nothing where they failed, and nothing of those that ended beside them', async () => {
+  it('counts no less than the longest of them ran, though the clock was set back meanwhile', async () => {
     const { pool, recorder } = setUp();
-    const failed: TaskReport = { ...completed(60_000), kind: 'failed', error: FAILURE, result: undefined };
-    for (let message = 0; message < 250; message++) {
-      for (const workerId of ['a', 'b']) {
-        await recorder.record([completed(4.9), failed, completed(4.9)], workerId);
-      }
-    }
+    const times = { startedAt: at(0), finishedAt: at(-1_000) };
+    await say(recorder, [completed(4.8, times), completed(0.1, times)]);
     expect(firstRun(pool, 40)).toBe(10);
   });
+
+  it('does not count the time in which nothing ran', async () => {
+    const { pool, recorder } = setUp();
+    const reports = [0, 60_000].flatMap((ms) =>
+      Array.from({ length: 5 }, () => completed(2.4, { startedAt: at(ms), finishedAt: at(ms + 3) })),
+    );
+    await say(recorder, reports, 100);
+    expect(firstRun(pool, 40)).toBe(10);
+  });
+
+  it('goes by the longest where one of them does not say when it began', async () => {
+    const { pool, recorder } = setUp();
+    await say(recorder, [
+      completed(4.8),
+      completed(4.8, { startedAt: at(0), finishedAt: at(5) }),
+      completed(4.8, { startedAt: at(100), finishedAt: at(105) }),
+    ]);
+    expect(firstRun(pool, 40)).toBe(15);
+  });
+
+  it('takes one that came by itself, or beside others that do not say how long they ran, for one that ran alone', async () => {
+    const { pool, recorder } = setUp();
+    await say(recorder, [completed(4.9)]);
+    expect(firstRun(pool, 20)).toBe(5);
+    await say(recorder, [completed(undefined), completed(2.4), completed(undefined)]);
+    expect(pool.get('a')!.meanShareMs).toBeCloseTo(2.4, 3);
+  });
+
+  it.each(['failed', 'cancelled'] as const)(
+    'learns nothing from one that %s, nor from its company',
+    async (kind) => {
+      const { pool, recorder } = setUp();
+      const ended: TaskReport = { ...completed(60_000), kind, error: FAILURE, result: undefined };
+      await say(recorder, [completed(4.9), ended, completed(4.9)], 250);
+      expect(pool.get('a')!.meanRunMs).toBeCloseTo(4.9, 1);
+      expect(firstRun(pool, 40)).toBe(10);
+    },
+  );
 });
