@@ -291,7 +291,11 @@ export class WorkerPool {
     return task;
   }
 
-  /** A task of this worker ended. @param durationMs null = not to be learned from. @param shareMs of the worker's time; default: it ran alone */
+  /**
+   * A task of this worker ended.
+   * @param durationMs null = not to be learned from
+   * @param shareMs of the worker's time; default: it ran alone
+   */
   ran(workerId: string, durationMs: number | null, shareMs = durationMs ?? 0): void {
     const worker = this.workers.get(workerId);
     if (!worker) {

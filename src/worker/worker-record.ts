@@ -47,7 +47,7 @@ export interface WorkerRecord {
   late: boolean;
   /** How long its latest tasks ran: what tells whether it is given tasks ahead. */
   meanRunMs: number;
-  /** How much of its time each of them took, as those that run side by side share it: what tells how many it is given together. */
+  /** How much of its time each of them took, as those side by side share it: what tells how many it is given together. */
   meanShareMs: number;
   /** Of its tasks. */
   ends: EndRate;
@@ -89,8 +89,10 @@ export const UNKNOWN_RUN_MS = 1_000;
 const RUN_WEIGHT = 1 / 32;
 
 /**
- * Notes that a task ended, and how long it ran. @param durationMs null = it failed or was cancelled: that says how fast the worker
- * fails, and one that fails at once would get the most. @param shareMs of the worker's time
+ * Notes that a task ended, and how long it ran.
+ * @param durationMs null = it failed or was cancelled: that says how fast the worker fails, and one that fails at once would
+ * get the most
+ * @param shareMs of the worker's time
  */
 export function learnRun(
   worker: WorkerRecord,

@@ -53,7 +53,7 @@ export interface TaskReport {
   executionId: string;
   attempt: number;
   kind: ReportKind;
-  /** ISO 8601, the worker's clock: for people to read, never compared with another machine's clock. */
+  /** ISO 8601, the worker's clock: for people, and for comparing with times of the same worker; never with another clock. */
   startedAt?: string;
   finishedAt?: string;
   /** How long the attempt ran, by the worker's monotonic clock. */

@@ -20,11 +20,9 @@ function setUp() {
     pool.setLifecycle(pool.register(registration({ workerId, slots: 100, takesAhead: 5 })), 'ready');
   }
   const record = { attempt: 1, maxAttempts: 1, pastAttempts: [], backoff: null, cancelRequestedAt: null };
-  const store = {
-    get: () => Promise.resolve(record),
-    finish: (ends: readonly { executionId: string }[]) =>
-      Promise.resolve(new Map(ends.map(({ executionId }) => [executionId, null]))),
-  };
+  const write = (ends: readonly { executionId: string }[]) =>
+    Promise.resolve(new Map(ends.map(({ executionId }) => [executionId, null])));
+  const store = { get: () => Promise.resolve(record), finish: write, retryLater: write };
   const recorder = new Recorder(
     { resultLimitBytes: 1_000, retryTiersMs: [] } as never,
     store as never,
@@ -118,6 +116,12 @@ describe('how many go to a worker together', () => {
     expect(firstRun(pool, 20)).toBe(5);
     await say(recorder, [completed(undefined), completed(2.4), completed(undefined)]);
     expect(pool.get('a')!.meanShareMs).toBeCloseTo(2.4, 3);
+  });
+
+  it('learns from one that goes on later, too', async () => {
+    const { pool, recorder } = setUp();
+    await say(recorder, [{ ...completed(4.9), kind: 'snoozed', snoozeMs: 1_000, result: undefined }]);
+    expect(firstRun(pool, 20)).toBe(5);
   });
 
   it.each(['failed', 'cancelled'] as const)(
