@@ -1,6 +1,6 @@
 /** The results as people and programs read them. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { CHECKOUT } from '../scripts/checkout.mjs';
@@ -123,13 +123,25 @@ export async function writeReport(report) {
   const dir = report.options.quick ? QUICK_DIR : RESULTS_DIR;
   mkdirSync(dir, { recursive: true });
   const texts = {
-    [join(dir, `${report.date.slice(0, 10)}-${report.commit}.json`)]: JSON.stringify(report),
+    [freeName(join(dir, `${report.date.slice(0, 10)}-${report.commit}`), '.json')]: JSON.stringify(report),
     [join(dir, 'latest.md')]: reportAsMarkdown(report),
   };
   for (const [filepath, text] of Object.entries(texts)) {
     writeFileSync(filepath, await format(text, { ...(await resolveConfig(filepath)), filepath }));
   }
   return Object.keys(texts);
+}
+
+/**
+ * A result that is there already is kept: the next run at the same commit gets `-2`, and so on.
+ *
+ * @param {string} path
+ * @param {string} extension
+ */
+function freeName(path, extension) {
+  let name = path + extension;
+  for (let run = 2; existsSync(name); run++) name = `${path}-${run}${extension}`;
+  return name;
 }
 
 export function machine() {
@@ -142,7 +154,7 @@ export function machine() {
   };
 }
 
-/** The short hash, with `-dirty` when files differ from it; `unknown` outside a git checkout. */
+/** The short hash, with `-dirty` when files other than results differ from it; `unknown` outside a git checkout. */
 export function commit() {
   try {
     const git = (/** @type {string[]} */ ...args) =>
@@ -151,7 +163,7 @@ export function commit() {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       }).trim();
-    const dirty = git('status', '--porcelain', '--', 'src', 'bench') !== '';
+    const dirty = git('status', '--porcelain', '--', 'src', 'bench', ':!bench/results') !== '';
     return git('rev-parse', '--short', 'HEAD') + (dirty ? '-dirty' : '');
   } catch {
     return 'unknown';
