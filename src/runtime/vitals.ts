@@ -16,20 +16,31 @@ export interface Vitals {
 const MEBIBYTE = 1024 * 1024;
 /** Weight of the newest second of CPU use: a single busy second does not make a worker degraded. */
 const SMOOTHING = 0.3;
+/** CPU time is booked late, for several threads: over less than this it may come out as many times what there is. */
+const SHORTEST_SPAN_MS = 200;
 
-/** Measures this process against the limits it was given. Call `sample` about once a second. */
+/**
+ * Measures this process against the limits it was given. Call `sample` about once a second; CPU use is 0 until the first
+ * span that is long enough to be measured, and stays as it was over a shorter one.
+ */
 export class VitalsMeter {
   private cpu = process.cpuUsage();
-  private atMs = performance.now();
+  private atMs: number;
   private cpuPercent = 0;
 
-  constructor(private readonly limits: VitalsLimits) {}
+  /** @param now monotonic, ms */
+  constructor(
+    private readonly limits: VitalsLimits,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    this.atMs = now();
+  }
 
   sample(): Vitals {
-    const now = performance.now();
+    const now = this.now();
     const used = process.cpuUsage(this.cpu);
     const elapsedMs = now - this.atMs;
-    if (elapsedMs > 0) {
+    if (elapsedMs >= SHORTEST_SPAN_MS) {
       const percent = (100 * (used.user + used.system)) / 1_000 / elapsedMs / this.limits.cpuLimitCores;
       this.cpuPercent += SMOOTHING * (percent - this.cpuPercent);
       this.cpu = process.cpuUsage();
