@@ -3,6 +3,7 @@
  * before `npm ci` has installed anything.
  */
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -172,15 +173,33 @@ export function startGuard() {
 const FIRST_PORT = 20_000;
 const LAST_PORT = 31_999;
 
-/** A TCP port that is free on 127.0.0.1. */
+/**
+ * A TCP port that is free on 127.0.0.1. Nobody else gets it from here while this process lives, whether its server runs,
+ * has yet to start or is being restarted.
+ */
 export async function freePort() {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT + 1));
-    if (await isPortFree(port)) return port;
+    if ((await isPortFree(port)) && (await reserve(port))) return port;
   }
   throw new Error(
     `Expected a free TCP port on 127.0.0.1 between ${FIRST_PORT} and ${LAST_PORT}; 200 tries found none. Close programs that listen there.`,
   );
+}
+
+/**
+ * By the UDP port of the same number, which none of the servers uses: the kernel gives it to one process and takes it back
+ * when that ends, however it ends.
+ *
+ * @param {number} port
+ * @returns {Promise<boolean>} false: another process has it, or this one had it before
+ */
+function reserve(port) {
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4').unref();
+    socket.once('error', () => socket.close(() => resolve(false)));
+    socket.bind({ port, address: '127.0.0.1', exclusive: true }, () => resolve(true));
+  });
 }
 
 /**

@@ -5,9 +5,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { type Channel, connect } from 'amqplib';
 import pg from 'pg';
 import { startPostgres } from '../../scripts/postgres.mjs';
+import { freePort } from '../../scripts/processes.mjs';
 import { type Answer, delayFlow, flow } from '../support/api-client.js';
 import { Authority } from '../support/certificates.js';
-import { freePort, type Part, type Postgres, System } from '../support/system.js';
+import { type Part, type Postgres, System } from '../support/system.js';
 
 let folder: string;
 let system: System | undefined;

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { attachBroker, startBroker } from '../../scripts/broker.mjs';
 import { attachPostgres, startPostgres } from '../../scripts/postgres.mjs';
+import { freePort } from '../../scripts/processes.mjs';
 import { ApiClient } from './api-client.js';
 
 /**
@@ -341,15 +341,4 @@ function environment(name: string): string {
 
 function lastLines(output: string, count = 25): string {
   return output.split('\n').slice(-count).join('\n');
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }
