@@ -16,7 +16,7 @@ export interface Vitals {
 const MEBIBYTE = 1024 * 1024;
 /** Weight of the newest second of CPU use: a single busy second does not make a worker degraded. */
 const SMOOTHING = 0.3;
-/** CPU time is booked late, for several threads: over less than this it may come out as many times what there is. */
+/** Over less than this CPU use says little: microseconds after a start it came out as 250 to 620 % of a core. */
 const SHORTEST_SPAN_MS = 200;
 
 /**
